@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A machine for host tests: RAM in a host buffer, a processor that only takes notes.
+
+use crate::addr::{CpuId, Gva, Pa, PaRange};
+use crate::hw::{CacheOp, DirectMap, Hw, SystemOp};
+use std::boxed::Box;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::vec;
+use std::vec::Vec;
+
+/// What a [`FakeHw`] was asked to do, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// [`Hw::flush_stage2`].
+    FlushStage2(u64),
+    /// [`Hw::cache`].
+    Cache(PaRange, CacheOp),
+    /// [`Hw::scrub`].
+    Scrub(PaRange),
+    /// [`Hw::kick`].
+    Kick(CpuId),
+    /// [`Hw::irq_enable`].
+    IrqEnable(u32, bool),
+    /// [`Hw::irq_set_edge`].
+    IrqSetEdge(u32, bool),
+    /// [`Hw::irq_route`].
+    IrqRoute(u32, CpuId),
+    /// [`Hw::irq_set_active`].
+    IrqSetActive(u32, bool),
+    /// [`Hw::irq_set_pending`].
+    IrqSetPending(u32, bool),
+    /// [`Hw::set_deadline`].
+    Deadline(Option<u64>),
+}
+
+/// Fake RAM of `size` bytes that claims to start at machine address `base`. Leaked: tests are short.
+pub struct FakeRam {
+    /// Where it is.
+    pub range: PaRange,
+    /// How to reach it.
+    pub map: DirectMap,
+}
+
+impl FakeRam {
+    /// `size` bytes from `base`, both multiples of 2 MiB; filled with 0xa5 (nobody may rely on zeroes).
+    pub fn new(base: u64, size: u64) -> Self {
+        const ALIGN: usize = 2 << 20;
+        let buffer: &'static mut [u8] =
+            Box::leak(vec![0xa5u8; size as usize + ALIGN].into_boxed_slice());
+        let start = buffer
+            .as_mut_ptr()
+            .expose_provenance()
+            .next_multiple_of(ALIGN);
+        Self {
+            range: PaRange::new(Pa(base), size).expect("range"),
+            map: DirectMap::at(start.wrapping_sub(base as usize)),
+        }
+    }
+}
+
+/// The note-taking processor.
+pub struct FakeHw {
+    /// Its RAM.
+    pub ram: FakeRam,
+    /// What was asked.
+    pub events: Mutex<Vec<Event>>,
+    /// What `now` says.
+    pub time: AtomicU64,
+    /// What `irq_pending` says.
+    pub irq: std::sync::atomic::AtomicBool,
+    /// What was written to the console.
+    pub console: Mutex<Vec<u8>>,
+    /// Guest virtual pages: (gva page, pa page, writable).
+    pub mappings: Mutex<Vec<(u64, u64, bool)>>,
+}
+
+impl FakeHw {
+    /// A machine with RAM as [`FakeRam::new`]; leaked, so that it can be shared freely.
+    pub fn leak(base: u64, size: u64) -> &'static Self {
+        Box::leak(Box::new(Self {
+            ram: FakeRam::new(base, size),
+            events: Mutex::default(),
+            time: AtomicU64::new(1),
+            irq: false.into(),
+            console: Mutex::default(),
+            mappings: Mutex::default(),
+        }))
+    }
+
+    /// Takes the notes so far.
+    pub fn take_events(&self) -> Vec<Event> {
+        std::mem::take(&mut self.events.lock().expect("events"))
+    }
+
+    fn note(&self, event: Event) {
+        self.events.lock().expect("events").push(event);
+    }
+}
+
+impl Hw for FakeHw {
+    fn flush_stage2(&self, vttbr: u64) {
+        self.note(Event::FlushStage2(vttbr));
+    }
+    fn cache(&self, range: PaRange, op: CacheOp) {
+        self.note(Event::Cache(range, op));
+    }
+    fn icache_invalidate_all(&self) {}
+    fn scrub(&self, range: PaRange) {
+        assert!(self.ram.range.contains(range.start) && range.end <= self.ram.range.end);
+        // SAFETY: the range lies in the leaked buffer, which nobody else views as typed memory.
+        unsafe {
+            self.ram
+                .map
+                .ptr(range.start)
+                .write_bytes(0, range.size() as usize)
+        };
+        self.note(Event::Scrub(range));
+    }
+    fn gva_to_pa(&self, gva: Gva, write: bool) -> Option<Pa> {
+        let pages = self.mappings.lock().expect("mappings");
+        let &(_, pa, writable) = pages.iter().find(|p| p.0 == gva.0 & !0xfff)?;
+        (writable || !write).then_some(Pa(pa | gva.page_offset()))
+    }
+    fn this_cpu(&self) -> CpuId {
+        CpuId(0)
+    }
+    fn kick(&self, cpu: CpuId) {
+        self.note(Event::Kick(cpu));
+    }
+    fn irq_pending(&self) -> bool {
+        self.irq.load(Ordering::Relaxed)
+    }
+    fn now(&self) -> u64 {
+        self.time.load(Ordering::Relaxed)
+    }
+    fn frequency(&self) -> u64 {
+        62_500_000
+    }
+    fn set_deadline(&self, deadline: Option<u64>) {
+        self.note(Event::Deadline(deadline));
+    }
+    fn irq_enable(&self, intid: u32, on: bool) {
+        self.note(Event::IrqEnable(intid, on));
+    }
+    fn irq_set_edge(&self, intid: u32, edge: bool) {
+        self.note(Event::IrqSetEdge(intid, edge));
+    }
+    fn irq_route(&self, intid: u32, cpu: CpuId) {
+        self.note(Event::IrqRoute(intid, cpu));
+    }
+    fn irq_set_active(&self, intid: u32, active: bool) {
+        self.note(Event::IrqSetActive(intid, active));
+    }
+    fn irq_set_pending(&self, intid: u32, pending: bool) {
+        self.note(Event::IrqSetPending(intid, pending));
+    }
+    fn console_write(&self, bytes: &[u8]) {
+        self.console
+            .lock()
+            .expect("console")
+            .extend_from_slice(bytes);
+    }
+    fn system(&self, op: SystemOp) -> ! {
+        panic!("system: {op:?}")
+    }
+}

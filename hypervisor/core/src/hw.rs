@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one door to the machine. The binary implements [`Hw`] with registers, tests with a fake.
+//!
+//! All methods take `&self` and none returns an error a guest could cause. Physical memory is
+//! not behind it but in a [`DirectMap`], since it is touched on every path.
+
+use crate::addr::{CpuId, Gva, Pa, PaRange};
+
+/// Cache maintenance by address, to the point of coherency.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CacheOp {
+    /// `DC CVAC`.
+    Clean,
+    /// `DC IVAC`, but lines only partly in the range are cleaned too.
+    Invalidate,
+    /// `DC CIVAC`.
+    CleanInvalidate,
+}
+
+/// What ends the machine's run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SystemOp {
+    /// PSCI `SYSTEM_OFF`.
+    Off,
+    /// PSCI `SYSTEM_RESET`.
+    Reset,
+}
+
+/// The machine, as policy sees it.
+pub trait Hw: Sync {
+    /// Forgets every stage-1 and stage-2 translation of the VMID in `vttbr` (a VTTBR_EL2 value),
+    /// on all CPUs; complete on return.
+    fn flush_stage2(&self, vttbr: u64);
+    /// Maintains the data cache over `range`; complete on return.
+    fn cache(&self, range: PaRange, op: CacheOp);
+    /// Makes instruction fetches of all CPUs see memory as it is.
+    fn icache_invalidate_all(&self);
+    /// Fills `range` (whole pages) with zeroes, clean to the point of coherency.
+    fn scrub(&self, range: PaRange);
+    /// Translates with the running vCPU's stage 1 and stage 2 as EL1 would (`AT S12E1R`/`W`).
+    fn gva_to_pa(&self, gva: Gva, write: bool) -> Option<Pa>;
+    /// The CPU this runs on.
+    fn this_cpu(&self) -> CpuId;
+    /// Makes `cpu` leave its guest or its idle wait soon.
+    fn kick(&self, cpu: CpuId);
+    /// True if an interrupt waits for this CPU: time for long work to pause.
+    fn irq_pending(&self) -> bool;
+    /// `CNTPCT_EL0`, in ticks.
+    fn now(&self) -> u64;
+    /// Ticks a second (`CNTFRQ_EL0`).
+    fn frequency(&self) -> u64;
+    /// Programs (or stops) this CPU's EL2 timer.
+    fn set_deadline(&self, deadline: Option<u64>);
+    /// Lets a physical interrupt in or keeps it out. A PPI is this CPU's.
+    fn irq_enable(&self, intid: u32, on: bool);
+    /// Sets a physical SPI's trigger.
+    fn irq_set_edge(&self, intid: u32, edge: bool);
+    /// Sends a physical SPI to `cpu`.
+    fn irq_route(&self, intid: u32, cpu: CpuId);
+    /// Sets or clears the active state of a physical interrupt (clearing = deactivating).
+    fn irq_set_active(&self, intid: u32, active: bool);
+    /// Sets or clears the pending state of a physical interrupt.
+    fn irq_set_pending(&self, intid: u32, pending: bool);
+    /// Writes raw bytes to the console.
+    fn console_write(&self, bytes: &[u8]);
+    /// Powers off or resets the machine.
+    fn system(&self, op: SystemOp) -> !;
+}
+
+/// Where physical memory is visible: machine address `pa` at `pa + offset`.
+#[derive(Clone, Copy, Debug)]
+pub struct DirectMap {
+    offset: usize,
+}
+
+impl DirectMap {
+    /// EL2's own: everything is mapped where it is.
+    pub const IDENTITY: Self = Self { offset: 0 };
+
+    /// A map at `offset` (wrapping).
+    pub const fn at(offset: usize) -> Self {
+        Self { offset }
+    }
+
+    /// Where `pa` is visible. Says nothing about whether it may be touched.
+    #[inline]
+    pub fn ptr(self, pa: Pa) -> *mut u8 {
+        core::ptr::with_exposed_provenance_mut((pa.0 as usize).wrapping_add(self.offset))
+    }
+
+    /// The machine address seen at `ptr`.
+    #[inline]
+    pub fn pa(self, ptr: *const u8) -> Pa {
+        Pa(ptr.expose_provenance().wrapping_sub(self.offset) as u64)
+    }
+}

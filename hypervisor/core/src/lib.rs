@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Xenolith's portable policy: everything a hypervisor decides, nothing that names a register.
+//!
+//! The same code runs at EL2, where [`hw::Hw`] is the processor, and in host tests, where it is
+//! [`fake::FakeHw`]. Imports go one way: `addr, hw, sync` <- `frame, guest` <- `p2m` <- `domain` <-
+//! `event, grant, vgic, vdev, sched, timer` <- `call` <- `exit`; `boot` sits beside `call`.
+#![no_std]
+
+extern crate alloc;
+#[cfg(any(test, feature = "fake"))]
+extern crate std;
+
+pub mod addr;
+pub mod boot;
+pub mod event;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+pub mod frame;
+pub mod guest;
+pub mod hw;
+pub mod p2m;
+pub mod sync;
+pub mod trap;
+pub mod vgic;

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Locks with a rank: they are taken in strictly rising rank, which tests check.
+//!
+//! A ticket lock, so that nobody starves. EL2 runs with interrupts masked, so no lock has an
+//! irq-saving form. A wait for another CPU never happens under a lock.
+
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+use spin::mutex::{TicketMutex, TicketMutexGuard};
+
+/// The ranks, outermost first.
+pub mod rank {
+    /// The table of domains.
+    pub const DOMAINS: u8 = 20;
+    /// A domain's life: state, pause count, memory accounting.
+    pub const DOMAIN: u8 = 30;
+    /// A domain's grant table.
+    pub const GRANT: u8 = 40;
+    /// A domain's stage-2 tables.
+    pub const P2M: u8 = 50;
+    /// Lists of free frames.
+    pub const FRAMES: u8 = 60;
+    /// A domain's event channels.
+    pub const EVTCHN: u8 = 70;
+    /// One FIFO event queue.
+    pub const EVTCHN_QUEUE: u8 = 75;
+    /// A domain's virtual distributor.
+    pub const VGIC_DIST: u8 = 80;
+    /// A vCPU's interrupt lists.
+    pub const VGIC_CPU: u8 = 85;
+    /// A CPU's run queue.
+    pub const RUNQ: u8 = 90;
+    /// A CPU's timers.
+    pub const TIMER: u8 = 95;
+    /// The hypervisor's heap.
+    pub const HEAP: u8 = 98;
+    /// The console and its log ring.
+    pub const CONSOLE: u8 = 99;
+}
+
+/// A mutual exclusion lock of rank `RANK`.
+pub struct Lock<T: ?Sized, const RANK: u8>(TicketMutex<T>);
+
+impl<T, const RANK: u8> Lock<T, RANK> {
+    /// A free lock around `value`.
+    pub const fn new(value: T) -> Self {
+        Self(TicketMutex::new(value))
+    }
+}
+
+impl<T: ?Sized, const RANK: u8> Lock<T, RANK> {
+    /// Waits for the lock.
+    #[inline]
+    pub fn lock(&self) -> Guard<'_, T, RANK> {
+        order::take(RANK);
+        Guard(self.0.lock())
+    }
+
+    /// Takes the lock if it is free.
+    pub fn try_lock(&self) -> Option<Guard<'_, T, RANK>> {
+        let guard = self.0.try_lock()?;
+        order::take(RANK);
+        Some(Guard(guard))
+    }
+
+    /// Takes the lock away from whoever holds it.
+    ///
+    /// # Safety
+    /// Only for a machine that is going down: the holder must never touch the value again.
+    pub unsafe fn force_unlock(&self) {
+        // SAFETY: the caller vouches that the holder is gone.
+        unsafe { self.0.force_unlock() }
+    }
+}
+
+impl<T: ?Sized, const RANK: u8> fmt::Debug for Lock<T, RANK> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lock<{RANK}>")
+    }
+}
+
+/// Holds a [`Lock`]; frees it when dropped.
+#[must_use]
+pub struct Guard<'a, T: ?Sized, const RANK: u8>(TicketMutexGuard<'a, T>);
+
+impl<T: ?Sized, const RANK: u8> Deref for Guard<'_, T, RANK> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+impl<T: ?Sized, const RANK: u8> DerefMut for Guard<'_, T, RANK> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+impl<T: ?Sized, const RANK: u8> Drop for Guard<'_, T, RANK> {
+    #[inline]
+    fn drop(&mut self) {
+        order::release(RANK);
+    }
+}
+
+/// The rank checker of host tests: one stack of held ranks a thread.
+#[cfg(any(test, feature = "fake"))]
+mod order {
+    use std::cell::RefCell;
+    use std::vec::Vec;
+
+    std::thread_local! {
+        static HELD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn take(rank: u8) {
+        HELD.with_borrow_mut(|held| {
+            if let Some(&top) = held.iter().max() {
+                assert!(
+                    rank > top,
+                    "lock order: rank {rank} taken while holding rank {top}"
+                );
+            }
+            held.push(rank);
+        });
+    }
+
+    pub(super) fn release(rank: u8) {
+        HELD.with_borrow_mut(|held| {
+            if let Some(at) = held.iter().rposition(|&r| r == rank) {
+                held.remove(at);
+            }
+        });
+    }
+}
+
+#[cfg(not(any(test, feature = "fake")))]
+mod order {
+    #[inline(always)]
+    pub(super) fn take(_: u8) {}
+    #[inline(always)]
+    pub(super) fn release(_: u8) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rising_ranks_are_fine() {
+        let (a, b) = (Lock::<_, 1>::new(1), Lock::<_, 2>::new(2));
+        let ga = a.lock();
+        let gb = b.lock();
+        drop(ga);
+        drop(gb);
+        let _b = b.lock();
+    }
+
+    #[test]
+    #[should_panic(expected = "lock order")]
+    fn falling_ranks_are_caught() {
+        let (a, b) = (Lock::<_, 1>::new(1), Lock::<_, 2>::new(2));
+        let _b = b.lock();
+        let _a = a.lock();
+    }
+}

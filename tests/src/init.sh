@@ -1,0 +1,23 @@
+#!/bin/busybox sh
+# First process of the test initramfs: mounts, loads modules, then a shell on hvc0 or the harness's agent.
+export PATH=/bin HOME=/ TERM=linux
+/bin/busybox --install -s /bin
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mkdir -p /tmp /dev/pts
+mount -t tmpfs tmp /tmp
+mount -t devpts pts /dev/pts
+while read -r module; do
+    insmod "/modules/$module.ko" || echo "XENOLITH-TEST: module $module cannot be loaded"
+done </modules/order
+ip link set lo up
+echo "XENOLITH-TEST: userspace"
+if grep -q -w harness /proc/cmdline; then
+    exec setsid cttyhack sh /agent
+fi
+echo "dom0: busybox shell; 'poweroff -f' ends it"
+export PS1='dom0# '
+while true; do
+    setsid cttyhack sh
+done
