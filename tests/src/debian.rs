@@ -98,10 +98,7 @@ fn parse_lock(text: &str) -> Result<Vec<Locked>> {
 }
 
 fn lock_line(locked: &Locked) -> String {
-    format!(
-        "{} {} {}\n",
-        locked.package, locked.version, locked.sha256
-    )
+    format!("{} {} {}\n", locked.package, locked.version, locked.sha256)
 }
 
 fn is_here(locked: &Locked) -> bool {
@@ -164,7 +161,8 @@ impl Apt {
         let at = directory.display();
         let text = format!(
             "APT::Architecture \"arm64\";\nAPT::Architectures \"arm64\";\nAPT::Sandbox::User \"\";\n\
-             Acquire::Languages \"none\";\nAcquire::Retries \"3\";\n\
+             Acquire::Languages \"none\";\nAcquire::Retries \"3\";\nAPT::Update::Error-Mode \"any\";\n\
+             Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
              Dir::Etc::SourceList \"{at}/sources.list\";\nDir::Etc::SourceParts \"/dev/null\";\n\
              Dir::State::Lists \"{at}/lists\";\nDir::State::status \"{at}/status\";\nDir::Cache \"{at}/cache\";\n"
         );

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::cpio::Archive;
 use crate::debian;
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, fail};
 use crate::machine::Kernel;
 use crate::module;
 use crate::workspace::{target, write_whole};
@@ -25,11 +25,30 @@ const MODULES: &[&str] = &[
     "xenfs",
 ];
 
-/// Builds the archive for `kernel` and returns its path.
+/// The archive for `kernel`.
+///
+/// # Errors
+/// When it was not built yet.
+pub fn path(kernel: Kernel) -> Result<PathBuf> {
+    let path = place(kernel);
+    if path.exists() {
+        return Ok(path);
+    }
+    fail(format!(
+        "{} is missing: `make deps` makes it",
+        path.display()
+    ))
+}
+
+fn place(kernel: Kernel) -> PathBuf {
+    target(&format!("initramfs-{kernel}.cpio"))
+}
+
+/// Builds the archive for `kernel`.
 ///
 /// # Errors
 /// When a package is missing or a module is malformed.
-pub fn build(kernel: Kernel) -> Result<PathBuf> {
+pub fn build(kernel: Kernel) -> Result<()> {
     let mut archive = Archive::default();
     for directory in ["bin", "dev", "proc", "sys", "modules"] {
         archive.directory(directory);
@@ -56,7 +75,5 @@ pub fn build(kernel: Kernel) -> Result<PathBuf> {
     }
     archive.file("modules/order", 0o644, order.as_bytes());
 
-    let path = target(&format!("initramfs-{}.cpio", kernel.role()));
-    write_whole(&path, &archive.finish())?;
-    Ok(path)
+    write_whole(&place(kernel), &archive.finish())
 }

@@ -1,1 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+//! Builds images, boots them under QEMU on Xenolith or on real Xen, and judges what happens.
+//!
+//! - [`debian`] fetches the pinned packages; [`module`], [`cpio`] and [`initramfs`] make dom0's initramfs of them.
+//! - [`machine`] describes a machine; [`console`] runs it; [`dom0`] talks to a booted dom0.
+//! - [`scenario`] holds the tests proper, with [`pairwise`] choosing the machines; [`runner`] selects, runs and counts.
+//! - [`bench`] compares costs with Xen's; [`symbolize`] reads backtraces.
+
+pub mod bench;
+pub mod console;
+pub mod cpio;
+pub mod debian;
+pub mod dom0;
+pub mod error;
+pub mod initramfs;
+pub mod machine;
+pub mod module;
+pub mod pairwise;
+pub mod runner;
+pub mod scenario;
+pub mod symbolize;
+pub mod workspace;

@@ -170,10 +170,7 @@ mod tests {
         let info_at = elf.len();
         elf.extend_from_slice(modinfo);
         let table = elf.len();
-        for (name, at, len) in [
-            (0_u32, names_at, names.len()),
-            (1, info_at, modinfo.len()),
-        ] {
+        for (name, at, len) in [(0_u32, names_at, names.len()), (1, info_at, modinfo.len())] {
             let mut header = [0_u8; 64];
             header[..4].copy_from_slice(&name.to_le_bytes());
             header[0x18..0x20].copy_from_slice(&(at as u64).to_le_bytes());

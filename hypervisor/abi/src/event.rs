@@ -33,7 +33,7 @@ pub const EVTCHNOP_INIT_CONTROL: u32 = 11;
 pub const EVTCHNOP_EXPAND_ARRAY: u32 = 12;
 /// [`SetPriority`].
 pub const EVTCHNOP_SET_PRIORITY: u32 = 13;
-/// [`Reset`], continued.
+/// [`Reset`], as its own continuation.
 pub const EVTCHNOP_RESET_CONT: u32 = 14;
 
 /// Free.

@@ -3,6 +3,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::physdev::PciDevice;
 use crate::xen::Handle;
 
 /// Bits of x0 that hold the sub-operation (`MEMOP_EXTENT_SHIFT` low bits).
@@ -92,6 +93,9 @@ pub const XENMAPSPACE_GMFN_FOREIGN: u32 = 4;
 pub const XENMAPSPACE_DEV_MMIO: u32 = 5;
 /// `idx` bit: status frames of grant table v2.
 pub const XENMAPIDX_GRANT_TABLE_STATUS: u64 = 0x8000_0000;
+
+/// `flags`: all regions, whatever the device.
+pub const XENMEM_RDM_ALL: u32 = 1;
 
 /// `type`: pages of an ioreq server.
 pub const XENMEM_RESOURCE_IOREQ_SERVER: u16 = 0;
@@ -220,6 +224,8 @@ pub struct ReservedDeviceMemoryMap {
     pub nr_entries: u32,
     /// Out: array of {start frame, pages}, two `u64` each.
     pub buffer: Handle,
-    /// PCI device: segment, bus, devfn.
-    pub dev: u64,
+    /// The device, unless all regions are asked for.
+    pub dev: PciDevice,
+    /// Padding.
+    pub _pad: u32,
 }

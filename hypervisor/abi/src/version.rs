@@ -55,8 +55,6 @@ pub const XENFEAT_GNTTAB_MAP_AVAIL_BITS: u32 = 7;
 pub const XENFEAT_HVM_CALLBACK_VECTOR: u32 = 8;
 /// Bit: the caller is the hardware domain.
 pub const XENFEAT_DOM0: u32 = 11;
-/// Bit: grant mappings are also visible at their machine address.
-pub const XENFEAT_GRANT_MAP_IDENTITY: u32 = 12;
 /// Bit: `XENMEMF_vnode` understood.
 pub const XENFEAT_MEMORY_OP_VNODE_SUPPORTED: u32 = 13;
 /// Bit: `hvc #0` is an SMCCC conduit.
@@ -67,6 +65,8 @@ pub const XENFEAT_NOT_DIRECT_MAPPED: u32 = 16;
 pub const XENFEAT_DIRECT_MAPPED: u32 = 17;
 /// Bit: `VCPUOP_register_runstate_phys_area` advertised.
 pub const XENFEAT_RUNSTATE_PHYS_AREA: u32 = 18;
+/// Bit: x86 only.
+pub const XENFEAT_VCPU_TIME_PHYS_AREA: u32 = 19;
 /// Number of 32-bit feature words.
 pub const XENFEAT_NR_SUBMAPS: u32 = 1;
 

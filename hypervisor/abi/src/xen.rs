@@ -94,7 +94,7 @@ pub const NR_VIRQS: u32 = 24;
 pub const VMASST_CMD_ENABLE: u32 = 0;
 /// `vm_assist`: turn the type off.
 pub const VMASST_CMD_DISABLE: u32 = 1;
-/// Mark updates of the runstate area with [`XEN_RUNSTATE_UPDATE`](crate::vcpu::XEN_RUNSTATE_UPDATE).
+/// Flag updates, [`XEN_RUNSTATE_UPDATE`](crate::vcpu::XEN_RUNSTATE_UPDATE).
 pub const VMASST_TYPE_RUNSTATE_UPDATE_FLAG: u32 = 5;
 
 /// `struct multicall_entry`: one hypercall of a list (64 bytes).

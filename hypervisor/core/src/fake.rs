@@ -2,7 +2,7 @@
 //! A machine for host tests: RAM in a host buffer, a processor that only takes notes.
 
 use crate::addr::{CpuId, Gva, Pa, PaRange};
-use crate::hw::{CacheOp, DirectMap, Hw, SystemOp};
+use crate::hw::{CacheOp, DirectMap, El1Reg, Hw, SystemOp};
 use std::boxed::Box;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +30,10 @@ pub enum Event {
     IrqSetActive(u32, bool),
     /// [`Hw::irq_set_pending`].
     IrqSetPending(u32, bool),
+    /// [`Hw::trap_vm_writes`].
+    TrapVmWrites(bool),
+    /// [`Hw::inject_serror`].
+    SError,
     /// [`Hw::set_deadline`].
     Deadline(Option<u64>),
 }
@@ -59,6 +63,9 @@ impl FakeRam {
     }
 }
 
+/// What a test does at a flush of stage 2.
+pub type FlushHook = Box<dyn FnMut() + Send>;
+
 /// The note-taking processor.
 pub struct FakeHw {
     /// Its RAM.
@@ -69,10 +76,14 @@ pub struct FakeHw {
     pub time: AtomicU64,
     /// What `irq_pending` says.
     pub irq: std::sync::atomic::AtomicBool,
+    /// The running vCPU's EL1 registers that were written.
+    pub el1: Mutex<Vec<(El1Reg, u64)>>,
     /// What was written to the console.
     pub console: Mutex<Vec<u8>>,
     /// Guest virtual pages: (gva page, pa page, writable).
     pub mappings: Mutex<Vec<(u64, u64, bool)>>,
+    /// Runs at each [`Hw::flush_stage2`], before the TLBs forget.
+    pub on_flush: Mutex<Option<FlushHook>>,
 }
 
 impl FakeHw {
@@ -83,8 +94,10 @@ impl FakeHw {
             events: Mutex::default(),
             time: AtomicU64::new(1),
             irq: false.into(),
+            el1: Mutex::default(),
             console: Mutex::default(),
             mappings: Mutex::default(),
+            on_flush: Mutex::default(),
         }))
     }
 
@@ -100,6 +113,9 @@ impl FakeHw {
 
 impl Hw for FakeHw {
     fn flush_stage2(&self, vttbr: u64) {
+        if let Some(hook) = self.on_flush.lock().expect("hook").as_mut() {
+            hook();
+        }
         self.note(Event::FlushStage2(vttbr));
     }
     fn cache(&self, range: PaRange, op: CacheOp) {
@@ -121,6 +137,21 @@ impl Hw for FakeHw {
         let pages = self.mappings.lock().expect("mappings");
         let &(_, pa, writable) = pages.iter().find(|p| p.0 == gva.0 & !0xfff)?;
         (writable || !write).then_some(Pa(pa | gva.page_offset()))
+    }
+    fn read_el1(&self, reg: El1Reg) -> u64 {
+        let regs = self.el1.lock().expect("el1");
+        regs.iter().find(|r| r.0 == reg).map_or(0, |r| r.1)
+    }
+    fn write_el1(&self, reg: El1Reg, value: u64) {
+        let mut regs = self.el1.lock().expect("el1");
+        regs.retain(|r| r.0 != reg);
+        regs.push((reg, value));
+    }
+    fn trap_vm_writes(&self, on: bool) {
+        self.note(Event::TrapVmWrites(on));
+    }
+    fn inject_serror(&self) {
+        self.note(Event::SError);
     }
     fn this_cpu(&self) -> CpuId {
         CpuId(0)
@@ -161,7 +192,13 @@ impl Hw for FakeHw {
             .expect("console")
             .extend_from_slice(bytes);
     }
+    fn console_read(&self, _: &mut [u8]) -> usize {
+        0
+    }
     fn system(&self, op: SystemOp) -> ! {
         panic!("system: {op:?}")
+    }
+    fn halt(&self) -> ! {
+        panic!("halt")
     }
 }

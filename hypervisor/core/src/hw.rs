@@ -26,6 +26,30 @@ pub enum SystemOp {
     Reset,
 }
 
+/// EL1 registers of the vCPU that runs: they stay in the processor while it does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the names are the Arm ARM's")]
+pub enum El1Reg {
+    Sctlr,
+    Actlr,
+    Ttbr0,
+    Ttbr1,
+    Tcr,
+    Afsr0,
+    Afsr1,
+    Esr,
+    Far,
+    Mair,
+    Amair,
+    Contextidr,
+    Vbar,
+    Elr,
+    Spsr,
+    SpEl0,
+    SpEl1,
+    Cntkctl,
+}
+
 /// The machine, as policy sees it.
 pub trait Hw: Sync {
     /// Forgets every stage-1 and stage-2 translation of the VMID in `vttbr` (a VTTBR_EL2 value),
@@ -39,6 +63,14 @@ pub trait Hw: Sync {
     fn scrub(&self, range: PaRange);
     /// Translates with the running vCPU's stage 1 and stage 2 as EL1 would (`AT S12E1R`/`W`).
     fn gva_to_pa(&self, gva: Gva, write: bool) -> Option<Pa>;
+    /// Reads a register of the running vCPU.
+    fn read_el1(&self, reg: El1Reg) -> u64;
+    /// Writes a register of the running vCPU.
+    fn write_el1(&self, reg: El1Reg, value: u64);
+    /// Traps the running vCPU's writes of its VM registers, or no longer (HCR_EL2.TVM).
+    fn trap_vm_writes(&self, on: bool);
+    /// Makes an SError pending for the running vCPU (HCR_EL2.VSE).
+    fn inject_serror(&self);
     /// The CPU this runs on.
     fn this_cpu(&self) -> CpuId;
     /// Makes `cpu` leave its guest or its idle wait soon.
@@ -63,8 +95,12 @@ pub trait Hw: Sync {
     fn irq_set_pending(&self, intid: u32, pending: bool);
     /// Writes raw bytes to the console.
     fn console_write(&self, bytes: &[u8]);
+    /// Takes input for dom0 from the console; returns how many bytes.
+    fn console_read(&self, buffer: &mut [u8]) -> usize;
     /// Powers off or resets the machine.
     fn system(&self, op: SystemOp) -> !;
+    /// Stops the machine where it is.
+    fn halt(&self) -> !;
 }
 
 /// Where physical memory is visible: machine address `pa` at `pa + offset`.

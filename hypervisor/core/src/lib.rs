@@ -12,13 +12,25 @@ extern crate std;
 
 pub mod addr;
 pub mod boot;
+pub mod call;
+pub mod console;
+pub mod current;
+pub mod domain;
 pub mod event;
+pub mod exit;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod frame;
 pub mod guest;
 pub mod hw;
 pub mod p2m;
+pub mod psci;
+pub mod sched;
 pub mod sync;
+pub mod system;
+pub mod timer;
 pub mod trap;
 pub mod vgic;
+
+/// Log target of messages that guests cause; `guest_loglvl` governs it.
+pub const GUEST_LOG: &str = "guest";

@@ -38,6 +38,9 @@ pub mod rank {
     pub const CONSOLE: u8 = 99;
 }
 
+/// More CPUs than will ever wait for one lock.
+const MAX_QUEUE: usize = 4096;
+
 /// A mutual exclusion lock of rank `RANK`.
 pub struct Lock<T: ?Sized, const RANK: u8>(TicketMutex<T>);
 
@@ -63,13 +66,42 @@ impl<T: ?Sized, const RANK: u8> Lock<T, RANK> {
         Some(Guard(guard))
     }
 
-    /// Takes the lock away from whoever holds it.
+    /// Waits for two locks of one rank, the one at the lower address first. `other` may be the
+    /// same lock as `self`: then it is taken once.
+    pub fn lock_pair<'a>(&'a self, other: &'a Self) -> Pair<'a, T, RANK> {
+        let (a, b) = (&raw const *self, &raw const *other);
+        if core::ptr::addr_eq(a, b) {
+            return Pair(self.lock(), None);
+        }
+        let self_first = a.cast::<u8>() < b.cast::<u8>();
+        let (low, high) = if self_first {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        let low = low.lock();
+        order::take_second(RANK);
+        let high = Guard(high.0.lock());
+        if self_first {
+            Pair(low, Some(high))
+        } else {
+            Pair(high, Some(low))
+        }
+    }
+
+    /// Takes the lock away from whoever holds it or waits for it.
     ///
     /// # Safety
-    /// Only for a machine that is going down: the holder must never touch the value again.
+    /// Only for a machine that is going down: nobody else may touch the value again.
     pub unsafe fn force_unlock(&self) {
-        // SAFETY: the caller vouches that the holder is gone.
-        unsafe { self.0.force_unlock() }
+        // As many as could be in the queue: one a CPU.
+        for _ in 0..MAX_QUEUE {
+            if !self.0.is_locked() {
+                return;
+            }
+            // SAFETY: the caller vouches that the others are gone.
+            unsafe { self.0.force_unlock() };
+        }
     }
 }
 
@@ -103,6 +135,21 @@ impl<T: ?Sized, const RANK: u8> Drop for Guard<'_, T, RANK> {
     }
 }
 
+/// Holds two locks of one rank, or one that is both.
+#[must_use]
+pub struct Pair<'a, T: ?Sized, const RANK: u8>(Guard<'a, T, RANK>, Option<Guard<'a, T, RANK>>);
+
+impl<T: ?Sized, const RANK: u8> Pair<'_, T, RANK> {
+    /// What [`Lock::lock_pair`]'s `self` protects.
+    pub fn first(&mut self) -> &mut T {
+        &mut self.0
+    }
+    /// What its `other` protects.
+    pub fn second(&mut self) -> &mut T {
+        self.1.as_deref_mut().unwrap_or(&mut self.0)
+    }
+}
+
 /// The rank checker of host tests: one stack of held ranks a thread.
 #[cfg(any(test, feature = "fake"))]
 mod order {
@@ -125,6 +172,11 @@ mod order {
         });
     }
 
+    /// The second lock of a pair: `rank` is the highest held already.
+    pub(super) fn take_second(rank: u8) {
+        HELD.with_borrow_mut(|held| held.push(rank));
+    }
+
     pub(super) fn release(rank: u8) {
         HELD.with_borrow_mut(|held| {
             if let Some(at) = held.iter().rposition(|&r| r == rank) {
@@ -138,6 +190,8 @@ mod order {
 mod order {
     #[inline(always)]
     pub(super) fn take(_: u8) {}
+    #[inline(always)]
+    pub(super) fn take_second(_: u8) {}
     #[inline(always)]
     pub(super) fn release(_: u8) {}
 }
@@ -154,6 +208,16 @@ mod tests {
         drop(ga);
         drop(gb);
         let _b = b.lock();
+    }
+
+    #[test]
+    fn pairs_are_taken_in_either_order() {
+        let locks = [Lock::<_, 1>::new(1), Lock::<_, 1>::new(2)];
+        for (a, b) in [(0, 1), (1, 0), (1, 1)] {
+            let mut pair = locks[a].lock_pair(&locks[b]);
+            assert_eq!((*pair.first(), *pair.second()), (a + 1, b + 1));
+        }
+        let _rank_is_free_again = locks[0].lock();
     }
 
     #[test]

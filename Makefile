@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# The verbs of the repository; the work is done by cargo, scripts/ and the crate tests.
+
+TARGET := aarch64-unknown-none-softfloat
+HARNESS := cargo run --quiet --package tests --
+# Real Xen needs nothing of ours built.
+BUILT := $(if $(filter xen,$(HV)),tools,build)
+
+.DEFAULT_GOAL := help
+.PHONY: help tools deps build run linux check unit boots list test test-full bench symbolize clean distclean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+tools: ## install the programs that building and testing need
+	@scripts/deps.sh
+
+deps: tools ## tools, and the Debian packages that the tests boot
+	@$(HARNESS) fetch
+
+build: tools ## target/xenolith.img (boot it), target/xenolith.elf (symbols), target/guest-stub.img
+	@scripts/build.sh
+
+run: linux ## same as linux
+
+linux: $(BUILT) ## Debian's Linux as dom0 under Xenolith on this terminal; HV=xen: under real Xen
+	@$(HARNESS) linux
+
+check: tools ## formatting and lints
+	cargo fmt --all --check
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy --package hypervisor --package guest-stub --target $(TARGET) -- -D warnings
+
+unit: tools ## tests on this machine, without QEMU
+	cargo test
+
+boots: $(BUILT) ## QEMU tests; FILTER="disk soak/45s" by name, HV=xen on real Xen, JOBS=1 one by one
+	@$(HARNESS) boots $(FILTER)
+
+list: tools ## names of the QEMU tests
+	@$(HARNESS) list
+
+test: check unit build ## everything short: check, unit, build, and the short QEMU tests
+	@$(HARNESS) boots
+
+test-full: check unit build ## everything
+	@$(HARNESS) boots --full
+
+bench: build ## instructions per operation, Xenolith beside Xen
+	@$(HARNESS) bench
+
+symbolize: tools ## name the +0x... addresses of a log on standard input
+	@$(HARNESS) symbolize
+
+clean: ## remove what was built; downloads stay
+	rm -rf target/debug target/release target/$(TARGET) target/logs target/scratch
+	rm -f target/*.img target/*.elf target/*.cpio
+
+distclean: ## remove downloads too
+	rm -rf target

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `GNTTABOP_cache_flush`: cache maintenance before and after DMA of a device that is not
+//! coherent.
+
+use crate::addr::{PAGE_SIZE, Pa, PaRange};
+use crate::current::Current;
+use crate::guest::copy::GuestPtr;
+use crate::hw::CacheOp;
+use xen_abi::errno::Errno;
+use xen_abi::grant::{CacheFlush, GNTTAB_CACHE_CLEAN, GNTTAB_CACHE_INVAL};
+
+/// Maintains part of a page of the caller, named by its machine address.
+///
+/// # Errors
+/// `EINVAL` for a bad span, operation or page, `EPERM` for a page nobody owns.
+pub(super) fn flush(cur: &Current<'_>, op: GuestPtr<CacheFlush>) -> Result<(), Errno> {
+    let op = op.read(cur.memory())?;
+    let (offset, length) = (u64::from(op.offset), u64::from(op.length));
+    if offset >= PAGE_SIZE || offset.saturating_add(length) > PAGE_SIZE {
+        return Err(Errno::Inval);
+    }
+    let how = match op.op {
+        0 => return Ok(()),
+        GNTTAB_CACHE_CLEAN => CacheOp::Clean,
+        GNTTAB_CACHE_INVAL => CacheOp::Invalidate,
+        BOTH => CacheOp::CleanInvalidate,
+        _ => return Err(Errno::Inval),
+    };
+    if length == 0 {
+        return Ok(());
+    }
+    let mfn = Pa(op.a).frame();
+    cur.sys.frames.state(mfn).ok_or(Errno::Inval)?;
+    let page = cur.sys.frames.get_any(mfn).ok_or(Errno::Perm)?;
+    if page.state().owner() != Some(cur.domain.id) {
+        return Err(Errno::Inval);
+    }
+    let start = page.pa().checked_add(offset).ok_or(Errno::Inval)?;
+    let range = PaRange::new(start, length).ok_or(Errno::Inval)?;
+    cur.sys.hw.cache(range, how);
+    Ok(())
+}
+
+const BOTH: u32 = GNTTAB_CACHE_CLEAN | GNTTAB_CACHE_INVAL;

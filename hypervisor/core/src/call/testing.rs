@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A machine with a dom0 and two domUs, whose vCPUs tests make hypercalls with.
+
+#![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+
+use super::{Args, hypercall};
+use crate::addr::{CpuId, DomId, Gfn, Mfn, PAGE_SIZE, Pa, PaRange};
+use crate::boot::cmdline::Options;
+use crate::current::Current;
+use crate::domain::context::Regs;
+use crate::domain::{Domain, DomainConfig, GicLayout, Role};
+use crate::fake::FakeHw;
+use crate::frame::{Frames, Limits};
+use crate::p2m::{P2m, P2mType, PoolLimit, Stage2Geometry};
+use crate::sched::Scheduler;
+use crate::system::{Domains, System};
+use crate::timer::Timers;
+use crate::trap::idreg::IdRegs;
+use crate::trap::smccc::Mitigations;
+use crate::vgic::{Model, Vgic, VgicConfig};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Where the machine's RAM is.
+pub(super) const RAM: PaRange = PaRange {
+    start: Pa(0x4000_0000),
+    end: Pa(0x4100_0000),
+};
+/// Pages each domain starts with.
+pub(super) const PAGES: u64 = 512;
+/// Pages of those that have a virtual address, the machine one.
+const MAPPED: u64 = 16;
+/// Where a domU's RAM is.
+pub(super) const DOMU_GFN: u64 = 0x40000;
+/// An address nobody maps.
+pub(super) const NOWHERE: u64 = 0x9000_0000;
+
+/// The machine.
+pub(super) struct Machine {
+    pub(super) hw: &'static FakeHw,
+    pub(super) sys: &'static System,
+    /// dom0, d1 and d2.
+    pub(super) guests: [Guest; 3],
+}
+
+impl Machine {
+    pub(super) fn new() -> Self {
+        let hw = FakeHw::leak(RAM.start.0, RAM.size());
+        let frames = Frames::new(hw.ram.map, hw, &[RAM], &[]).unwrap();
+        let sys: &'static System = Box::leak(Box::new(System {
+            hw,
+            map: hw.ram.map,
+            frames: Box::leak(Box::new(frames)),
+            domains: Domains::new(),
+            sched: Scheduler::new(1, 62_500_000),
+            timers: Timers::new(1),
+            options: Options::parse("console=dtuart noreboot"),
+            id_regs: IdRegs::from_reader(|_| 0),
+            mitigations: Mitigations::default(),
+            boot_ticks: 0,
+        }));
+        sys.sched.set_online(CpuId(0));
+        let initial = Role {
+            hardware: true,
+            control: true,
+            console: true,
+            direct_mapped: true,
+        };
+        let guests = [
+            Guest::new(sys, hw, 0, initial),
+            Guest::new(sys, hw, 1, Role::default()),
+            Guest::new(sys, hw, 2, Role::default()),
+        ];
+        Self { hw, sys, guests }
+    }
+
+    pub(super) fn dom0(&mut self) -> &mut Guest {
+        &mut self.guests[0]
+    }
+
+    pub(super) fn domu(&mut self) -> &mut Guest {
+        &mut self.guests[1]
+    }
+}
+
+/// A domain and the registers of its vCPU 0.
+pub(super) struct Guest {
+    sys: &'static System,
+    pub(super) domain: Arc<Domain>,
+    pub(super) regs: Regs,
+    /// Its first page.
+    pub(super) mfn: Mfn,
+    /// Where the next structure goes.
+    next: u64,
+    /// Times a call was interrupted.
+    pub(super) restarts: u32,
+}
+
+impl Guest {
+    fn new(sys: &'static System, hw: &'static FakeHw, id: u16, role: Role) -> Self {
+        let geometry = Stage2Geometry::for_pa_range(4).unwrap();
+        let p2m = P2m::new(sys.frames, hw, geometry, id + 1, PoolLimit::Unlimited).unwrap();
+        let vgic = VgicConfig {
+            model: Model::V3,
+            nr_vcpus: 2,
+            nr_spis: 32,
+            lr_count: 4,
+            priority_bits: 5,
+            id_bits: 10,
+            redist_region_ends: alloc::vec![],
+        };
+        let domain = Domain::new(
+            sys,
+            DomainConfig {
+                id: DomId(id),
+                role,
+                nr_vcpus: 2,
+                max_evtchn_port: 1023,
+                max_grant_frames: 64,
+                p2m,
+                vgic: Vgic::new(vgic, hw),
+                gic_layout: GicLayout::default(),
+                cntvoff: 0,
+                event_ppi: 31,
+            },
+        )
+        .unwrap();
+        let mfn = sys.frames.alloc_ram(domain.id, 9, Limits::default()).unwrap();
+        let gfn = if role.direct_mapped { Gfn(mfn.0) } else { Gfn(DOMU_GFN) };
+        domain.p2m.insert(gfn, mfn, PAGES, P2mType::RamRw).unwrap();
+        domain.max_pages.store(PAGES as u32 * 2, Ordering::Relaxed);
+        let mut mappings = hw.mappings.lock().unwrap();
+        mappings.extend((0..MAPPED).map(|n| {
+            let page = Mfn(mfn.0 + n).base().0;
+            (page, page, true)
+        }));
+        drop(mappings);
+        sys.domains.insert(domain.clone());
+        domain.unpause();
+        Self {
+            sys,
+            domain,
+            regs: Regs::default(),
+            mfn,
+            next: 0,
+            restarts: 0,
+        }
+    }
+
+    /// Makes hypercall `number`, as often as it is interrupted.
+    pub(super) fn call(&mut self, number: u64, args: &[u64]) -> i64 {
+        let mut all: Args = [0; 5];
+        for (to, from) in all.iter_mut().zip(args) {
+            *to = *from;
+        }
+        self.regs.x[..5].copy_from_slice(&all);
+        self.regs.x[16] = number;
+        loop {
+            self.regs.pc = 0x1004;
+            self.step();
+            if self.regs.pc == 0x1004 {
+                return self.regs.x[0] as i64;
+            }
+            assert_eq!(self.regs.pc, 0x1000);
+            self.restarts += 1;
+        }
+    }
+
+    /// Performs the hypercall that the registers ask for, once.
+    pub(super) fn step(&mut self) {
+        let vcpu = self.domain.vcpu(0).unwrap().clone();
+        hypercall(&mut Current {
+            sys: self.sys,
+            domain: &self.domain,
+            vcpu: &vcpu,
+            regs: &mut self.regs,
+        });
+    }
+
+    /// Makes hypercall `number` with sub-operation `op` and a structure. Returns that, too.
+    pub(super) fn op<T>(&mut self, number: u64, op: u64, value: T) -> (i64, T)
+    where
+        T: FromBytes + IntoBytes + Immutable,
+    {
+        let at = self.put(&value);
+        let result = self.call(number, &[op, at]);
+        (result, self.get(at))
+    }
+
+    /// The domain's frame number of its page `n`.
+    pub(super) fn gfn(&self, n: u64) -> u64 {
+        match self.domain.role.direct_mapped {
+            true => self.mfn.0 + n,
+            false => DOMU_GFN + n,
+        }
+    }
+
+    /// Virtual address of page `n`.
+    pub(super) fn page(&self, n: u64) -> u64 {
+        Mfn(self.mfn.0 + n).base().0
+    }
+
+    /// Writes `value` somewhere in the first four pages.
+    pub(super) fn put<T: IntoBytes + Immutable + ?Sized>(&mut self, value: &T) -> u64 {
+        let bytes = value.as_bytes();
+        if self.next + bytes.len() as u64 > 4 * PAGE_SIZE {
+            self.next = 0;
+        }
+        let at = self.page(0) + self.next;
+        self.next += (bytes.len() as u64).next_multiple_of(16);
+        self.memory().write_bytes(crate::addr::Gva(at), bytes).unwrap();
+        at
+    }
+
+    pub(super) fn get<T: FromBytes + IntoBytes>(&self, at: u64) -> T {
+        crate::guest::copy::GuestPtr::new(at).read(self.memory()).unwrap()
+    }
+
+    fn memory(&self) -> crate::guest::copy::GuestMemory {
+        crate::guest::copy::GuestMemory::new(self.sys, self.domain.id)
+    }
+
+    pub(super) fn tot_pages(&self) -> u32 {
+        self.sys.frames.tot_pages(self.domain.id)
+    }
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the console decides: the ring that keeps its output, and who reads its input.
+
+use alloc::vec::Vec;
+
+/// The last bytes written to the console (`conring_size=`), numbered from the first byte ever.
+pub struct Conring {
+    buffer: Vec<u8>,
+    produced: u64,
+    cleared: u64,
+}
+
+impl Conring {
+    /// A ring of no bytes, until [`Conring::resize`].
+    pub const fn new() -> Self {
+        Self {
+            buffer: Vec::new(),
+            produced: 0,
+            cleared: 0,
+        }
+    }
+
+    /// Gives the ring `size` bytes. What it held is kept as far as it fits.
+    pub fn resize(&mut self, size: usize) {
+        let mut kept = Vec::new();
+        self.read(self.cleared, &mut |bytes| kept.extend_from_slice(bytes));
+        self.buffer = alloc::vec![0; size];
+        self.produced = self.produced.saturating_sub(kept.len() as u64);
+        self.write(&kept);
+    }
+
+    /// Appends `bytes`.
+    pub fn write(&mut self, bytes: &[u8]) {
+        let size = self.buffer.len();
+        if size == 0 {
+            return;
+        }
+        for &byte in bytes {
+            let at = (self.produced % size as u64) as usize;
+            if let Some(slot) = self.buffer.get_mut(at) {
+                *slot = byte;
+            }
+            self.produced += 1;
+        }
+    }
+
+    /// Hands what is there from byte number `from` on to `sink`, in one or two pieces; returns the
+    /// number of the byte after the last.
+    pub fn read(&self, from: u64, sink: &mut dyn FnMut(&[u8])) -> u64 {
+        let size = self.buffer.len() as u64;
+        if size == 0 {
+            return self.produced;
+        }
+        let oldest = self.produced.saturating_sub(size);
+        let from = from.clamp(oldest, self.produced);
+        let (start, end) = ((from % size) as usize, (self.produced % size) as usize);
+        if from == self.produced {
+            return from;
+        }
+        if start < end {
+            sink(self.buffer.get(start..end).unwrap_or(&[]));
+        } else {
+            sink(self.buffer.get(start..).unwrap_or(&[]));
+            sink(self.buffer.get(..end).unwrap_or(&[]));
+        }
+        self.produced
+    }
+
+    /// The number of the oldest byte a reader may still want.
+    pub fn oldest(&self) -> u64 {
+        self.produced
+            .saturating_sub(self.buffer.len() as u64)
+            .max(self.cleared)
+    }
+
+    /// Forgets all, for readers.
+    pub fn clear(&mut self) {
+        self.cleared = self.produced;
+    }
+}
+
+impl Default for Conring {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where console input goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// To dom0's input ring.
+    Dom0(u8),
+    /// A key of Xenolith's own.
+    Key(u8),
+    /// The switch was just thrown; true = towards dom0.
+    Switched(bool),
+    /// Swallowed, perhaps the start of a switch.
+    Nothing,
+}
+
+/// How many switch characters in a row throw the switch.
+const SWITCH_COUNT: u8 = 3;
+/// Bytes of input dom0 may leave unread.
+const INPUT_RING: usize = 1024;
+
+/// Decides who gets a byte of input (`conswitch=`), and keeps dom0's until it is read.
+pub struct InputSwitch {
+    switch: Option<u8>,
+    seen: u8,
+    to_dom0: bool,
+    ring: [u8; INPUT_RING],
+    produced: usize,
+    consumed: usize,
+}
+
+impl InputSwitch {
+    /// Input to dom0; `switch` is the character to type three times (`None`: no switching).
+    pub const fn new(switch: Option<u8>) -> Self {
+        Self {
+            switch,
+            seen: 0,
+            to_dom0: true,
+            ring: [0; INPUT_RING],
+            produced: 0,
+            consumed: 0,
+        }
+    }
+
+    /// Changes the switch character.
+    pub fn set_switch(&mut self, switch: Option<u8>) {
+        self.switch = switch;
+    }
+
+    /// Decides about `byte`. One for dom0 is also put into its ring (dropped when that is full).
+    pub fn accept(&mut self, byte: u8) -> Input {
+        if self.switch == Some(byte) {
+            self.seen += 1;
+            if self.seen == SWITCH_COUNT {
+                self.seen = 0;
+                self.to_dom0 = !self.to_dom0;
+                return Input::Switched(self.to_dom0);
+            }
+            if self.seen > 1 || !self.to_dom0 {
+                return Input::Nothing;
+            }
+        } else {
+            self.seen = 0;
+        }
+        if !self.to_dom0 {
+            return Input::Key(byte);
+        }
+        if self.produced.wrapping_sub(self.consumed) < INPUT_RING {
+            if let Some(slot) = self.ring.get_mut(self.produced % INPUT_RING) {
+                *slot = byte;
+            }
+            self.produced = self.produced.wrapping_add(1);
+        }
+        Input::Dom0(byte)
+    }
+
+    /// Moves input for dom0 into `buffer`; returns how many bytes.
+    pub fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let mut count = 0;
+        for slot in buffer {
+            if self.consumed == self.produced {
+                break;
+            }
+            *slot = self
+                .ring
+                .get(self.consumed % INPUT_RING)
+                .copied()
+                .unwrap_or(0);
+            self.consumed = self.consumed.wrapping_add(1);
+            count += 1;
+        }
+        count
+    }
+
+    /// True if dom0 has input to read.
+    pub fn has_input(&self) -> bool {
+        self.consumed != self.produced
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    fn text(ring: &Conring, from: u64) -> String {
+        let mut out = Vec::new();
+        ring.read(from, &mut |bytes| out.extend_from_slice(bytes));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn ring_keeps_the_newest() {
+        let mut ring = Conring::new();
+        ring.write(b"lost");
+        ring.resize(8);
+        ring.write(b"abcdefghij");
+        assert_eq!(text(&ring, 0), "cdefghij");
+        ring.write(b"k");
+        assert_eq!(text(&ring, 0), "defghijk");
+        assert_eq!(text(&ring, 9), "jk");
+        ring.resize(16);
+        assert_eq!(text(&ring, 0), "defghijk");
+        ring.clear();
+        assert_eq!(text(&ring, ring.oldest()), "");
+    }
+
+    #[test]
+    fn three_in_a_row_switch() {
+        let mut input = InputSwitch::new(Some(1));
+        assert_eq!(input.accept(b'a'), Input::Dom0(b'a'));
+        assert_eq!(input.accept(1), Input::Dom0(1));
+        assert_eq!(input.accept(b'b'), Input::Dom0(b'b'));
+        input.accept(1);
+        assert_eq!(input.accept(1), Input::Nothing);
+        assert_eq!(input.accept(1), Input::Switched(false));
+        assert_eq!(input.accept(b'h'), Input::Key(b'h'));
+        for _ in 0..2 {
+            assert_eq!(input.accept(1), Input::Nothing);
+        }
+        assert_eq!(input.accept(1), Input::Switched(true));
+        let mut buffer = [0; 8];
+        let n = input.read(&mut buffer);
+        assert_eq!(&buffer[..n], &[b'a', 1, b'b', 1]);
+        assert!(!input.has_input());
+    }
+
+    #[test]
+    fn full_ring_drops_input() {
+        let mut input = InputSwitch::new(None);
+        for _ in 0..3000 {
+            input.accept(b'x');
+        }
+        let mut buffer = [0; 4096];
+        assert_eq!(input.read(&mut buffer), INPUT_RING);
+    }
+}

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A domain: its memory, vCPUs, interrupt controller, events and life.
+
+pub mod context;
+pub mod grants;
+pub mod life;
+pub mod runstate;
+pub mod vcpu;
+pub mod xen_pages;
+
+use crate::addr::{CpuId, DomId, Gfn, Ipa};
+use crate::event::{EventChannels, EventDomain};
+use crate::guest::shared::SharedPage;
+use crate::p2m::P2m;
+use crate::sched::{Place, pause};
+use crate::sync::{Lock, rank};
+use crate::system::System;
+use crate::vgic::{Access, VcpuNotify, Vgic};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
+use grants::GrantTable;
+use life::Life;
+use vcpu::Vcpu;
+use xen_abi::errno::Errno;
+use xen_abi::xen::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
+use xen_pages::XenPage;
+
+/// The virtual timer's PPI, in every domain.
+pub const PPI_VIRT_TIMER: u32 = 27;
+/// The EL1 physical timer's PPI.
+pub const PPI_PHYS_TIMER: u32 = 30;
+
+/// What a domain may do beyond an ordinary guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Role {
+    /// Has the machine's devices; its end is the machine's.
+    pub hardware: bool,
+    /// May manage other domains.
+    pub control: bool,
+    /// Owns the console.
+    pub console: bool,
+    /// Its RAM is where its guest physical addresses say (`XENFEAT_direct_mapped`).
+    pub direct_mapped: bool,
+}
+
+/// Where a domain's emulated interrupt controller is.
+#[derive(Clone, Debug, Default)]
+pub struct GicLayout {
+    /// The distributor: first address, bytes.
+    pub gicd: (Ipa, u64),
+    /// The redistributor regions of a GICv3, in the order of the vCPUs.
+    pub gicr: Vec<(Ipa, u64)>,
+    /// The CPU interface of a GICv2, backed by GICV.
+    pub gicc: Option<(Ipa, u64)>,
+}
+
+/// What a domain is made of.
+pub struct DomainConfig {
+    /// Its number.
+    pub id: DomId,
+    /// What it may do.
+    pub role: Role,
+    /// vCPUs.
+    pub nr_vcpus: u32,
+    /// Highest event channel port.
+    pub max_evtchn_port: u32,
+    /// `gnttab_max_frames`.
+    pub max_grant_frames: u32,
+    /// Its stage-2 tables.
+    pub p2m: P2m,
+    /// Its interrupt controller.
+    pub vgic: Vgic,
+    /// Where that is.
+    pub gic_layout: GicLayout,
+    /// CNTVOFF_EL2: the virtual counter starts at 0.
+    pub cntvoff: u64,
+    /// The PPI that announces events.
+    pub event_ppi: u32,
+}
+
+/// A domain.
+pub struct Domain {
+    /// Its number.
+    pub id: DomId,
+    /// Everything else.
+    pub sys: &'static System,
+    /// What it may do.
+    pub role: Role,
+    /// Its stage-2 tables.
+    pub p2m: P2m,
+    /// Its interrupt controller.
+    pub vgic: Vgic,
+    /// Where that is.
+    pub gic_layout: GicLayout,
+    /// Its event channels.
+    pub events: EventChannels,
+    /// Its grant table.
+    pub grants: GrantTable,
+    /// `shared_info`.
+    pub shared_info: XenPage,
+    /// CNTVOFF_EL2.
+    pub cntvoff: u64,
+    /// The PPI that announces events.
+    pub event_ppi: u32,
+    /// `HVM_PARAM_*` by index; only those 4.20 has on Arm are ever set.
+    pub hvm_params: Lock<[u64; 32], { rank::DOMAIN }>,
+    /// `VMASST_TYPE_*` bits.
+    pub vm_assist: AtomicU32,
+    /// Life, shutdown, watchdogs.
+    pub life: Lock<Life, { rank::DOMAIN }>,
+    /// How many more lines this domain may cause in the log.
+    pub log_budget: AtomicU32,
+    /// Pages of RAM it may have; its builder sets this.
+    pub max_pages: AtomicU32,
+    /// Its UUID, all zero for the initial domain.
+    pub handle: Lock<[u8; 16], { rank::DOMAIN }>,
+    vcpus: Box<[Arc<Vcpu>]>,
+}
+
+/// Lines a domain may cause in the log before it must wait for more.
+pub const LOG_BURST: u32 = 20;
+
+impl Domain {
+    /// A domain whose vCPUs are all down and which is paused.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn new(sys: &'static System, config: DomainConfig) -> Result<Arc<Self>, Errno> {
+        let shared_info = XenPage::new(sys, config.id)?;
+        // SAFETY: the page is the domain's for as long as `shared_info`, which lives in the domain
+        // beside the channels; only atomics touch it.
+        let shared_page = unsafe { SharedPage::new(sys.map, shared_info.mfn(), None) };
+        let events = EventChannels::new(config.id, config.nr_vcpus, config.max_evtchn_port, shared_page)?;
+        let cpus: Vec<CpuId> = sys.sched.online().collect();
+        let home = |n: u32| cpus.get(n as usize % cpus.len().max(1)).copied().unwrap_or_default();
+        Ok(Arc::new_cyclic(|domain| Self {
+            id: config.id,
+            sys,
+            role: config.role,
+            p2m: config.p2m,
+            vgic: config.vgic,
+            gic_layout: config.gic_layout,
+            events,
+            grants: GrantTable::new(sys, config.id, config.max_grant_frames),
+            shared_info,
+            cntvoff: config.cntvoff,
+            event_ppi: config.event_ppi,
+            hvm_params: Lock::new([0; 32]),
+            vm_assist: AtomicU32::new(0),
+            life: Lock::new(Life::default()),
+            log_budget: AtomicU32::new(LOG_BURST),
+            max_pages: AtomicU32::new(0),
+            handle: Lock::new([0; 16]),
+            vcpus: (0..config.nr_vcpus)
+                .map(|n| Arc::new(Vcpu::new(sys, domain.clone(), n, home(n))))
+                .collect(),
+        }))
+    }
+
+    /// All its vCPUs, by number.
+    pub fn vcpus(&self) -> &[Arc<Vcpu>] {
+        &self.vcpus
+    }
+
+    /// vCPU `n`.
+    pub fn vcpu(&self, n: u32) -> Option<&Arc<Vcpu>> {
+        self.vcpus.get(n as usize)
+    }
+
+    /// True if the guest wants to see its runstate being updated.
+    pub fn runstate_update_flag(&self) -> bool {
+        self.vm_assist.load(Ordering::Relaxed) & 1 << VMASST_TYPE_RUNSTATE_UPDATE_FLAG != 0
+    }
+
+    /// Takes a line from the log budget: false if the domain has caused too many.
+    pub fn may_log(&self) -> bool {
+        self.log_budget
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+            .is_ok()
+    }
+
+    /// The nanoseconds since boot that a guest's system time counts from.
+    pub fn now_ns(&self) -> u64 {
+        self.sys.now_ns()
+    }
+
+    /// True if a device is emulated at `ipa`.
+    pub fn is_emulated(&self, ipa: Ipa) -> bool {
+        let inside = |&(start, size): &(Ipa, u64)| ipa.0.wrapping_sub(start.0) < size;
+        inside(&self.gic_layout.gicd) || self.gic_layout.gicr.iter().any(inside)
+    }
+
+    /// An access of vCPU `vcpu` to an emulated device: a write of that value, or a read, whose
+    /// value is returned. `None` for what must abort.
+    pub fn access_device(&self, vcpu: u32, ipa: Ipa, size: u8, write: Option<u64>) -> Option<u64> {
+        let size = u32::from(size);
+        let access = write.map_or(Access::Read, Access::Write);
+        let offset = |(start, size): (Ipa, u64)| {
+            let offset = ipa.0.wrapping_sub(start.0);
+            (offset < size).then_some(offset)
+        };
+        if let Some(at) = offset(self.gic_layout.gicd) {
+            return self.vgic.dist_access(vcpu, at, size, access, self).ok();
+        }
+        // The regions follow each other, for the vGIC.
+        let mut base = 0;
+        for &region in &self.gic_layout.gicr {
+            if let Some(at) = offset(region) {
+                return self.vgic.redist_access(base + at, size, access, self).ok();
+            }
+            base += region.1;
+        }
+        None
+    }
+
+    /// Forgets that Xen pages of the domain were mapped at any of `nr` frames from `gfn`, as far
+    /// as they are no longer.
+    pub fn xen_pages_unmapped(&self, gfn: Gfn, nr: u64) {
+        self.shared_info.unmapped(self, gfn, nr);
+        self.grants.unmapped(self, gfn, nr);
+    }
+}
+
+/// A message a guest caused: level, domain's budget, text. Needs no prefix.
+#[macro_export]
+macro_rules! guest_log {
+    ($domain:expr, $($arg:tt)*) => {
+        if $domain.may_log() {
+            log::warn!(target: $crate::GUEST_LOG, $($arg)*);
+        }
+    };
+}
+
+impl VcpuNotify for Domain {
+    fn notify(&self, vcpu: u32) {
+        let Some(vcpu) = self.vcpu(vcpu) else { return };
+        // Out of the guest first if it runs elsewhere; awake if it waits.
+        let hw = self.sys.hw;
+        if vcpu.sched.place() == Place::Running && vcpu.sched.home() != hw.this_cpu() {
+            hw.kick(vcpu.sched.home());
+        }
+        vcpu.unblock(pause::BLOCKED | pause::POLLING);
+    }
+
+    fn cpu_of(&self, vcpu: u32) -> CpuId {
+        self.vcpu(vcpu).map(|v| v.sched.home()).unwrap_or_default()
+    }
+}
+
+impl EventDomain for Domain {
+    fn events(&self) -> &EventChannels {
+        &self.events
+    }
+
+    fn vcpu_exists(&self, vcpu: u32) -> bool {
+        self.vcpu(vcpu).is_some()
+    }
+
+    fn upcall(&self, vcpu: u32) {
+        self.vgic.pulse(Some(vcpu), self.event_ppi, self);
+    }
+
+    fn wake_pollers(&self, port: u32) {
+        for vcpu in &self.vcpus {
+            let wanted = vcpu.poll_port.load(Ordering::SeqCst);
+            if vcpu.sched.flags() & pause::POLLING != 0 && (wanted == port || wanted == u32::MAX) {
+                vcpu.unblock(pause::POLLING);
+            }
+        }
+    }
+
+    fn starved(&self) {
+        self.crash("it kept a shared word changing");
+    }
+
+    fn xen_event(&self, _port: u32) {}
+}

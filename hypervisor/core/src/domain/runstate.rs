@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How long a vCPU has been in which state, and the guest's view of that
+//! (`VCPUOP_register_runstate_memory_area`, public/vcpu.h).
+
+use crate::guest::copy::{GuestMemory, GuestPtr};
+use crate::system::System;
+use xen_abi::vcpu::{RUNSTATE_OFFLINE, RunstateInfo, XEN_RUNSTATE_UPDATE};
+use zerocopy::FromZeros;
+
+
+
+/// One vCPU's states and times.
+#[derive(Clone, Copy)]
+pub struct RunstateArea {
+    state: u32,
+    /// When it was entered, in ticks since boot.
+    since: u64,
+    /// Ticks spent in each state before.
+    time: [u64; 4],
+    guest: Option<GuestPtr<RunstateInfo>>,
+}
+
+impl Default for RunstateArea {
+    fn default() -> Self {
+        Self { state: RUNSTATE_OFFLINE, since: 0, time: [0; 4], guest: None }
+    }
+}
+
+impl RunstateArea {
+    /// The vCPU is in `state` (`RUNSTATE_*`) from `now` on, in ticks since boot.
+    pub fn enter(&mut self, state: u32, now: u64) {
+        if let Some(time) = self.time.get_mut(self.state as usize) {
+            *time = time.saturating_add(now.saturating_sub(self.since));
+        }
+        self.state = state;
+        self.since = now;
+    }
+
+    /// The guest wants to see it at `guest`.
+    pub fn register(&mut self, guest: GuestPtr<RunstateInfo>) {
+        self.guest = Some(guest);
+    }
+
+    /// True if the guest wants to see it.
+    pub fn is_registered(&self) -> bool {
+        self.guest.is_some()
+    }
+
+    /// Shows it to the guest, whose vCPU runs here. An address that is not mapped now is left for
+    /// the next time, as Xen does.
+    pub fn show(&self, sys: &System, memory: GuestMemory, update_flag: bool) {
+        let Some(guest) = self.guest else { return };
+        let mut shown = self.info(sys);
+        if update_flag {
+            shown.state_entry_time |= XEN_RUNSTATE_UPDATE;
+            if guest.write(memory, &shown).is_err() {
+                return;
+            }
+            shown.state_entry_time &= !XEN_RUNSTATE_UPDATE;
+        }
+        let _ = guest.write(memory, &shown);
+    }
+
+    /// What is known now, in nanoseconds.
+    pub fn info(&self, sys: &System) -> RunstateInfo {
+        let mut info = RunstateInfo::new_zeroed();
+        info.state = self.state;
+        info.state_entry_time = sys.ticks_to_ns(self.since);
+        info.time = self.time.map(|ticks| sys.ticks_to_ns(ticks));
+        info
+    }
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A virtual CPU.
+
+use super::Domain;
+use super::context::Context;
+use super::runstate::RunstateArea;
+use crate::addr::{CpuId, Gfn, PAGE_SIZE, PaRange};
+use crate::hw::CacheOp;
+use crate::p2m::RamScan;
+use crate::sched::{SchedState, pause};
+use crate::sync::{Lock, rank};
+use crate::system::System;
+use crate::timer::Purpose;
+use crate::trap::timer::PhysTimer;
+use alloc::sync::{Arc, Weak};
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// Registers that belong to whoever runs the vCPU, or else to whoever holds it stopped.
+pub struct VcpuCell(UnsafeCell<Context>);
+
+// SAFETY: access goes through `get`, whose contract gives one CPU at a time the registers.
+unsafe impl Sync for VcpuCell {}
+
+impl VcpuCell {
+    /// The registers.
+    pub fn get(&self) -> *mut Context {
+        self.0.get()
+    }
+}
+
+/// A vCPU that is to start, or start over, with these when it next runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// First instruction.
+    pub entry: u64,
+    /// X0 there.
+    pub x0: u64,
+}
+
+/// A virtual CPU.
+pub struct Vcpu {
+    /// Its number in the domain.
+    pub id: u32,
+    /// Its domain.
+    pub domain: Weak<Domain>,
+    /// Where everything is.
+    pub sys: &'static System,
+    /// Its registers.
+    pub context: VcpuCell,
+    /// The scheduler's part.
+    pub sched: SchedState,
+    /// Its emulated physical timer.
+    pub ptimer: Lock<PhysTimer, { rank::VGIC_DIST }>,
+    /// Where the guest wants to see its runstate.
+    pub runstate: Lock<RunstateArea, { rank::DOMAIN }>,
+    /// Set/way operations of this vCPU armed the trap of its VM registers (HCR_EL2.TVM).
+    pub tvm: AtomicBool,
+    /// Set/way: guest frames from this one on must be cleaned before it goes on; `u64::MAX`: none.
+    pub flush_from: AtomicU64,
+    start: Lock<Option<Start>, { rank::EVTCHN }>,
+    start_pending: AtomicBool,
+    /// The port `SCHEDOP_poll` waits for: `u32::MAX` for any.
+    pub(crate) poll_port: AtomicU32,
+}
+
+impl Vcpu {
+    /// A vCPU that is down until [`Vcpu::start`].
+    pub fn new(sys: &'static System, domain: Weak<Domain>, id: u32, home: CpuId) -> Self {
+        Self {
+            id,
+            domain,
+            sys,
+            context: VcpuCell(UnsafeCell::new(Context::default())),
+            sched: SchedState::new(pause::DOWN | pause::DOMAIN, home),
+            ptimer: Lock::new(PhysTimer::default()),
+            runstate: Lock::new(RunstateArea::default()),
+            tvm: AtomicBool::new(false),
+            flush_from: AtomicU64::new(u64::MAX),
+            start: Lock::new(None),
+            start_pending: AtomicBool::new(false),
+            poll_port: AtomicU32::new(0),
+        }
+    }
+
+    /// True once started and not stopped by itself.
+    pub fn is_up(&self) -> bool {
+        self.sched.flags() & pause::DOWN == 0
+    }
+
+    /// Starts a vCPU that is down. False if it is up already.
+    pub fn start(self: &Arc<Self>, start: Start) -> bool {
+        let mut slot = self.start.lock();
+        if self.is_up() {
+            return false;
+        }
+        *slot = Some(start);
+        self.start_pending.store(true, Ordering::SeqCst);
+        let runnable = self.sched.clear(pause::DOWN | pause::BLOCKED | pause::POLLING);
+        drop(slot);
+        if runnable {
+            self.sys.sched.wake(self.sys.hw, self);
+        }
+        true
+    }
+
+    /// What it is to start with, if it was started since this was last asked. For the CPU that is
+    /// about to run it.
+    pub fn take_start(&self) -> Option<Start> {
+        if !self.start_pending.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.start_pending.store(false, Ordering::SeqCst);
+        self.start.lock().take()
+    }
+
+    /// Stops for good, until started anew (PSCI CPU_OFF). Of the running vCPU.
+    pub fn go_down(&self) {
+        self.sched.set(pause::DOWN);
+        self.sys.sched.resched(self.sys.hw, self.sys.hw.this_cpu());
+    }
+
+    /// Waits until something is deliverable. Of the running vCPU; the run loop then looks whether
+    /// something is already ([`Vcpu::settle_wait`]).
+    pub fn block(&self) {
+        self.sched.set(pause::BLOCKED);
+        self.sys.sched.resched(self.sys.hw, self.sys.hw.this_cpu());
+    }
+
+    /// Of the running vCPU, whose list registers were synced: if it wants to wait and something
+    /// is deliverable, it does not.
+    pub fn settle_wait(&self, domain: &Domain) {
+        let waits = self.sched.flags() & (pause::BLOCKED | pause::POLLING) != 0;
+        if waits && domain.vgic.has_deliverable(self.id) {
+            self.sched.clear(pause::BLOCKED | pause::POLLING);
+        }
+    }
+
+    /// Waits in `SCHEDOP_poll` for `port` (`u32::MAX`: the caller looks for itself).
+    pub(crate) fn poll(&self, port: u32) {
+        self.poll_port.store(port, Ordering::SeqCst);
+        self.sched.set(pause::POLLING);
+        self.sys.sched.resched(self.sys.hw, self.sys.hw.this_cpu());
+    }
+
+    /// Something came that a wait waits for.
+    pub fn unblock(self: &Arc<Self>, flags: u32) {
+        if self.sched.clear(flags) {
+            self.sys.sched.wake(self.sys.hw, self);
+        }
+    }
+
+    pub(crate) fn virtual_timer_expired(self: &Arc<Self>) {
+        // Its interrupt comes when the timer is loaded.
+        self.unblock(pause::BLOCKED | pause::POLLING);
+    }
+
+    pub(crate) fn physical_timer_expired(self: &Arc<Self>) {
+        if let Some(domain) = self.domain.upgrade() {
+            self.update_ptimer(&domain);
+        }
+    }
+
+    pub(crate) fn poll_expired(self: &Arc<Self>) {
+        self.unblock(pause::POLLING);
+    }
+
+    /// Cleans and invalidates a bounded piece of what set/way operations asked for. True when
+    /// nothing is left.
+    pub fn flush_step(&self, domain: &Domain) -> bool {
+        /// Frames a step, 2 MiB.
+        const STEP: u64 = 512;
+        let from = self.flush_from.load(Ordering::Relaxed);
+        if from == u64::MAX {
+            return true;
+        }
+        let (gfn, mfn, nr) = match domain.p2m.next_ram(Gfn(from)) {
+            RamScan::Run { gfn, mfn, nr } => (gfn, mfn, nr),
+            RamScan::Resume(at) => {
+                self.flush_from.store(at.0, Ordering::Relaxed);
+                return false;
+            }
+            RamScan::End => {
+                self.flush_from.store(u64::MAX, Ordering::Relaxed);
+                return true;
+            }
+        };
+        let nr = nr.min(STEP);
+        if let Some(range) = PaRange::new(mfn.base(), nr * PAGE_SIZE) {
+            self.sys.hw.cache(range, CacheOp::CleanInvalidate);
+        }
+        self.flush_from.store(gfn.0.saturating_add(nr), Ordering::Relaxed);
+        false
+    }
+
+    /// Brings the interrupt line of the emulated physical timer up to date, and its deadline.
+    pub fn update_ptimer(self: &Arc<Self>, domain: &Domain) {
+        let now = self.sys.hw.now();
+        let (line, deadline) = {
+            let timer = self.ptimer.lock();
+            (timer.line(now), timer.deadline())
+        };
+        domain
+            .vgic
+            .set_line(Some(self.id), super::PPI_PHYS_TIMER, line, domain);
+        let purpose = Purpose::Physical(Arc::downgrade(self));
+        match deadline {
+            Some(at) if !line => self.sys.timers.set(self.sys.hw, at, purpose),
+            _ => self.sys.timers.cancel(self.sys.hw, &purpose),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The pages of a domain's tables: reserved before they are needed, kept until the TLBs have
+//! forgotten them.
+
+use super::types::P2mError;
+use crate::addr::{Mfn, Pa};
+use crate::frame::{Frames, Limits, PageList};
+use crate::hw::DirectMap;
+use crate::sync::{Lock, rank};
+use aarch64_paging::descriptor::{PhysicalAddress, Stage2Attributes};
+use aarch64_paging::paging::{PageTable, Translation};
+use alloc::sync::Arc;
+use core::ptr::NonNull;
+
+/// How many pages a domain's tables may take, the root not counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PoolLimit {
+    /// As many as there are: the initial domain.
+    Unlimited,
+    /// This many.
+    Pages(u64),
+}
+
+/// The lock of a pool, taken with the P2M's held.
+pub(super) type SharedPool = Arc<Lock<Pool, { rank::P2M + 1 }>>;
+
+pub(super) struct Pool {
+    frames: &'static Frames,
+    limit: PoolLimit,
+    /// Zeroed, for tables to come.
+    ready: PageList,
+    /// Were tables, and may be in walk caches still.
+    retired: PageList,
+    /// Pages taken from the frame allocator, those in the lists included.
+    used: u64,
+}
+
+impl Pool {
+    pub(super) fn shared(frames: &'static Frames, limit: PoolLimit) -> SharedPool {
+        Arc::new(Lock::new(Self {
+            frames,
+            limit,
+            ready: PageList::EMPTY,
+            retired: PageList::EMPTY,
+            used: 0,
+        }))
+    }
+
+    pub(super) fn set_limit(&mut self, limit: PoolLimit) -> Result<(), P2mError> {
+        if let PoolLimit::Pages(pages) = limit
+            && pages < self.used
+        {
+            return Err(P2mError::NoMemory);
+        }
+        self.limit = limit;
+        Ok(())
+    }
+
+    pub(super) fn usage(&self) -> (PoolLimit, u64) {
+        (self.limit, self.used)
+    }
+
+    /// Sees to it that the next `nr` tables are there.
+    pub(super) fn reserve(&mut self, nr: u64) -> Result<(), P2mError> {
+        let missing = nr.saturating_sub(self.ready.len());
+        let room = match self.limit {
+            PoolLimit::Unlimited => u64::MAX,
+            PoolLimit::Pages(pages) => pages.saturating_sub(self.used),
+        };
+        if missing > room.min(self.frames.free_pages()) {
+            return Err(P2mError::NoMemory);
+        }
+        for _ in 0..missing {
+            let Ok(mfn) = self.frames.alloc(0, Limits::default()) else {
+                self.trim();
+                return Err(P2mError::NoMemory);
+            };
+            self.used += 1;
+            self.ready.push(self.frames, mfn);
+        }
+        Ok(())
+    }
+
+    /// Adds a zeroed page that does not count, to be the very next table: a root.
+    pub(super) fn add_root(&mut self, mfn: Mfn) {
+        self.ready.push(self.frames, mfn);
+    }
+
+    /// Gives back what was reserved and not needed.
+    pub(super) fn trim(&mut self) {
+        while let Some(mfn) = self.ready.pop(self.frames) {
+            self.give(mfn);
+        }
+    }
+
+    /// Gives back what no longer is a table; all TLBs have been flushed.
+    pub(super) fn release_retired(&mut self) {
+        while let Some(mfn) = self.retired.pop(self.frames) {
+            self.give(mfn);
+        }
+    }
+
+    fn give(&mut self, mfn: Mfn) {
+        self.used = self.used.saturating_sub(1);
+        // It was allocated as a page of the hypervisor, so this cannot fail (and would log).
+        let _ = self.frames.free(mfn, 0);
+    }
+}
+
+/// The pool as the paging crate wants it.
+pub(super) struct Tables {
+    pool: SharedPool,
+    map: DirectMap,
+}
+
+impl Tables {
+    pub(super) fn new(pool: SharedPool, map: DirectMap) -> Self {
+        Self { pool, map }
+    }
+}
+
+impl Translation<Stage2Attributes> for Tables {
+    fn allocate_table(&mut self) -> (NonNull<PageTable<Stage2Attributes>>, PhysicalAddress) {
+        let mut pool = self.pool.lock();
+        let frames = pool.frames;
+        let Some(mfn) = pool.ready.pop(frames) else {
+            unreachable!("a stage-2 table that was not reserved");
+        };
+        let pa = PhysicalAddress(mfn.base().0 as usize);
+        (self.physical_to_virtual(pa), pa)
+    }
+
+    unsafe fn deallocate_table(&mut self, page_table: NonNull<PageTable<Stage2Attributes>>) {
+        let mut pool = self.pool.lock();
+        let frames = pool.frames;
+        let mfn = self.map.pa(page_table.as_ptr().cast()).frame();
+        pool.retired.push(frames, mfn);
+    }
+
+    fn physical_to_virtual(&self, pa: PhysicalAddress) -> NonNull<PageTable<Stage2Attributes>> {
+        let Some(table) = NonNull::new(self.map.ptr(Pa(pa.0 as u64)).cast()) else {
+            unreachable!("a stage-2 table at address 0");
+        };
+        table
+    }
+}

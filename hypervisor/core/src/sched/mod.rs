@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who runs where: a run queue a CPU, ordered by weighted run time, with time slices, wake-ups to
+//! idle CPUs and stealing by them.
+//!
+//! A vCPU may run while its pause flags are all clear. Its place (out, ready in a queue, running)
+//! changes only under the lock of its home CPU's queue. Flags are set and cleared without a lock:
+//! who clears the last one calls [`Scheduler::wake`]; who sets one on itself and then finds a
+//! reason to go on clears it again, so no wake-up is lost (the queue lock orders the two).
+//!
+//! A CPU that goes idle keeps the registers of the vCPU it last ran ([`Scheduler::loaded`]): if
+//! that one wakes first, nothing was moved. Until they are saved no other CPU takes that vCPU.
+
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use crate::addr::CpuId;
+use crate::domain::vcpu::Vcpu;
+use crate::hw::Hw;
+use crate::sync::{Lock, rank};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use queue::RunQueue;
+
+/// Why a vCPU does not run: bits of [`SchedState::flags`].
+pub mod pause {
+    /// Waits for an interrupt or an event (WFI, `SCHEDOP_block`).
+    pub const BLOCKED: u32 = 1 << 0;
+    /// Not started, or stopped itself (PSCI).
+    pub const DOWN: u32 = 1 << 1;
+    /// Waits in `SCHEDOP_poll`.
+    pub const POLLING: u32 = 1 << 2;
+    /// Its domain is paused, shut down or dying.
+    pub const DOMAIN: u32 = 1 << 3;
+}
+
+/// A time slice, in microseconds.
+const SLICE_US: u64 = 10_000;
+/// How far ahead of the runner in weighted time a woken vCPU must be to take its CPU.
+const PREEMPT_US: u64 = 500;
+/// Default weight of a domain (credit2's).
+pub const DEFAULT_WEIGHT: u32 = 256;
+
+/// Where a vCPU is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Place {
+    /// In no queue.
+    Out = 0,
+    /// In its home CPU's queue.
+    Ready = 1,
+    /// On its home CPU.
+    Running = 2,
+}
+
+/// The scheduler's part of a vCPU.
+pub struct SchedState {
+    flags: AtomicU32,
+    place: AtomicU8,
+    home: AtomicU32,
+    weight: AtomicU32,
+    pinned: AtomicBool,
+    vruntime: AtomicU64,
+    run_ticks: AtomicU64,
+}
+
+impl SchedState {
+    /// Out of any queue with `flags` set; at home on `home`.
+    pub fn new(flags: u32, home: CpuId) -> Self {
+        Self {
+            flags: AtomicU32::new(flags),
+            place: AtomicU8::new(Place::Out as u8),
+            home: AtomicU32::new(home.0),
+            weight: AtomicU32::new(DEFAULT_WEIGHT),
+            pinned: AtomicBool::new(false),
+            vruntime: AtomicU64::new(0),
+            run_ticks: AtomicU64::new(0),
+        }
+    }
+
+    /// Keeps the vCPU at home (`dom0_vcpus_pin`).
+    pub fn pin(&self) {
+        self.pinned.store(true, Ordering::Relaxed);
+    }
+
+    /// Sets pause flags. If the vCPU may be running elsewhere, kick its home after.
+    pub fn set(&self, flags: u32) {
+        self.flags.fetch_or(flags, Ordering::SeqCst);
+    }
+
+    /// Clears pause flags; true if that was the last of them.
+    pub fn clear(&self, flags: u32) -> bool {
+        let old = self.flags.fetch_and(!flags, Ordering::SeqCst);
+        old & flags != 0 && old & !flags == 0
+    }
+
+    /// The pause flags.
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::SeqCst)
+    }
+
+    /// The CPU it runs on, or last did.
+    pub fn home(&self) -> CpuId {
+        CpuId(self.home.load(Ordering::Relaxed))
+    }
+
+    /// Where it is; may have changed by the time it is looked at.
+    pub fn place(&self) -> Place {
+        match self.place.load(Ordering::Acquire) {
+            1 => Place::Ready,
+            2 => Place::Running,
+            _ => Place::Out,
+        }
+    }
+
+    /// How long it has run, in ticks.
+    pub fn run_ticks(&self) -> u64 {
+        self.run_ticks.load(Ordering::Relaxed)
+    }
+
+    fn set_place(&self, place: Place) {
+        self.place.store(place as u8, Ordering::Release);
+    }
+
+    /// Ticks in weighted time.
+    fn weighted(&self, ticks: u64) -> u64 {
+        let weight = u64::from(self.weight.load(Ordering::Relaxed).max(1));
+        ticks.saturating_mul(u64::from(DEFAULT_WEIGHT)) / weight
+    }
+}
+
+/// One CPU, for the scheduler.
+struct Cpu {
+    queue: Lock<RunQueue, { rank::RUNQ }>,
+    online: AtomicBool,
+    idle: AtomicBool,
+    resched: AtomicBool,
+}
+
+/// What a CPU does next.
+pub enum Next {
+    /// Runs this vCPU.
+    Run(Arc<Vcpu>),
+    /// Waits for an interrupt.
+    Idle,
+}
+
+/// The run queues of all CPUs.
+pub struct Scheduler {
+    cpus: Box<[Cpu]>,
+    slice: u64,
+    preempt: u64,
+}
+
+impl Scheduler {
+    /// Queues for `nr_cpus`, none online yet.
+    pub fn new(nr_cpus: usize, frequency: u64) -> Self {
+        let cpu = |_| Cpu {
+            queue: Lock::new(RunQueue::default()),
+            online: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
+            resched: AtomicBool::new(false),
+        };
+        Self {
+            cpus: (0..nr_cpus).map(cpu).collect(),
+            slice: SLICE_US * frequency / 1_000_000,
+            preempt: PREEMPT_US * frequency / 1_000_000,
+        }
+    }
+
+    /// `cpu` takes part from now on.
+    pub fn set_online(&self, cpu: CpuId) {
+        if let Some(c) = self.cpus.get(cpu.index()) {
+            c.online.store(true, Ordering::Release);
+        }
+    }
+
+    /// CPUs that take part.
+    pub fn online(&self) -> impl Iterator<Item = CpuId> + '_ {
+        let online = |(i, c): (usize, &Cpu)| {
+            c.online
+                .load(Ordering::Acquire)
+                .then_some(CpuId(i as u32))
+        };
+        self.cpus.iter().enumerate().filter_map(online)
+    }
+
+    /// True once for each request that `cpu` chooses anew.
+    #[inline]
+    pub fn take_resched(&self, cpu: CpuId) -> bool {
+        let Some(c) = self.cpus.get(cpu.index()) else { return false };
+        c.resched.load(Ordering::Relaxed) && c.resched.swap(false, Ordering::SeqCst)
+    }
+
+    /// Makes `cpu` choose anew, soon.
+    pub fn resched(&self, hw: &dyn Hw, cpu: CpuId) {
+        if let Some(c) = self.cpus.get(cpu.index()) {
+            c.resched.store(true, Ordering::SeqCst);
+            if cpu != hw.this_cpu() {
+                hw.kick(cpu);
+            }
+        }
+    }
+
+    /// Puts a vCPU whose flags are clear into a queue, unless it is there already. Call it after
+    /// clearing the last pause flag; calling it too often does no harm.
+    pub fn wake(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>) {
+        loop {
+            let home = vcpu.sched.home();
+            let Some(cpu) = self.cpus.get(home.index()) else { return };
+            let mut queue = cpu.queue.lock();
+            if vcpu.sched.home() != home {
+                continue;
+            }
+            if vcpu.sched.place() != Place::Out || vcpu.sched.flags() != 0 {
+                return;
+            }
+            if !queue.is_loaded(vcpu) && !cpu.idle.load(Ordering::SeqCst) {
+                if let Some(idle) = self.find_idle(vcpu) {
+                    vcpu.sched.home.store(idle.0, Ordering::Relaxed);
+                    continue;
+                }
+            }
+            queue.admit(vcpu, self.slice);
+            let preempts = queue.preempts(vcpu, hw.now(), self.preempt);
+            let next_slice_matters = queue.waiting() == 1;
+            drop(queue);
+            if preempts || next_slice_matters || cpu.idle.load(Ordering::SeqCst) {
+                self.resched(hw, home);
+            }
+            return;
+        }
+    }
+
+    fn find_idle(&self, vcpu: &Vcpu) -> Option<CpuId> {
+        if vcpu.sched.pinned.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.online()
+            .find(|c| self.cpus.get(c.index()).is_some_and(|c| c.idle.load(Ordering::Relaxed)))
+    }
+
+    /// Chooses what `cpu` does next, and until when if it must choose again by then.
+    pub fn choose(&self, hw: &dyn Hw, this: CpuId) -> (Next, Option<u64>) {
+        let Some(cpu) = self.cpus.get(this.index()) else { return (Next::Idle, None) };
+        cpu.resched.store(false, Ordering::SeqCst);
+        let now = hw.now();
+        let mut queue = cpu.queue.lock();
+        queue.stop_current(now, self.slice);
+        if queue.waiting() == 0 {
+            drop(queue);
+            // Seen as idle from here on, so that whoever wakes a vCPU meanwhile gives it to us.
+            cpu.idle.store(true, Ordering::SeqCst);
+            let stolen = self.steal(this);
+            queue = cpu.queue.lock();
+            if let Some(vcpu) = stolen {
+                queue.admit(&vcpu, self.slice);
+            }
+        }
+        let Some(vcpu) = queue.start_first(now) else {
+            return (Next::Idle, None);
+        };
+        cpu.idle.store(false, Ordering::SeqCst);
+        let deadline = (queue.waiting() > 0).then(|| now.saturating_add(self.slice));
+        (Next::Run(vcpu), deadline)
+    }
+
+    /// A ready vCPU of another CPU's queue, with `this` for its home and in no queue.
+    fn steal(&self, this: CpuId) -> Option<Arc<Vcpu>> {
+        let others = (1..self.cpus.len()).filter_map(|n| {
+            let at = (this.index() + n) % self.cpus.len();
+            self.cpus.get(at)
+        });
+        for other in others {
+            if other.idle.load(Ordering::Relaxed) || !other.online.load(Ordering::Relaxed) {
+                continue;
+            }
+            if let Some(vcpu) = other.queue.lock().give_away() {
+                vcpu.sched.home.store(this.0, Ordering::Relaxed);
+                return Some(vcpu);
+            }
+        }
+        None
+    }
+
+    /// Puts the running vCPU of `cpu` behind the others (`SCHEDOP_yield`, WFE).
+    pub fn yield_current(&self, hw: &dyn Hw, this: CpuId) {
+        let Some(cpu) = self.cpus.get(this.index()) else { return };
+        let mut queue = cpu.queue.lock();
+        if queue.waiting() > 0 {
+            queue.yield_current();
+            drop(queue);
+            self.resched(hw, this);
+        }
+    }
+
+    /// The vCPU whose registers are in `cpu`.
+    pub fn loaded(&self, cpu: CpuId) -> Option<Arc<Vcpu>> {
+        self.cpus.get(cpu.index())?.queue.lock().loaded()
+    }
+
+    /// Says whose registers are in `cpu` now: `None` once they were saved.
+    pub fn set_loaded(&self, cpu: CpuId, vcpu: Option<Arc<Vcpu>>) {
+        if let Some(c) = self.cpus.get(cpu.index()) {
+            c.queue.lock().set_loaded(vcpu);
+        }
+    }
+
+    /// Every vCPU that waits in `cpu`'s queue, for a debug key.
+    pub fn ready(&self, cpu: CpuId) -> Vec<Arc<Vcpu>> {
+        self.cpus
+            .get(cpu.index())
+            .map(|c| c.queue.lock().ready().to_vec())
+            .unwrap_or_default()
+    }
+}

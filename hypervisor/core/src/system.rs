@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The whole: what every path needs to reach.
+
+use crate::addr::DomId;
+use crate::boot::cmdline::Options;
+use crate::domain::Domain;
+use crate::frame::Frames;
+use crate::hw::{DirectMap, Hw};
+use crate::sched::Scheduler;
+use crate::sync::{Lock, rank};
+use crate::timer::Timers;
+use crate::trap::idreg::IdRegs;
+use crate::trap::smccc::Mitigations;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Everything. One in the binary, one a test on the host.
+pub struct System {
+    /// The machine.
+    pub hw: &'static dyn Hw,
+    /// How physical memory is seen.
+    pub map: DirectMap,
+    /// Every page of RAM.
+    pub frames: &'static Frames,
+    /// The domains, by number.
+    pub domains: Domains,
+    /// Run queues.
+    pub sched: Scheduler,
+    /// Deadlines.
+    pub timers: Timers,
+    /// The command line's options.
+    pub options: Options<'static>,
+    /// ID registers as guests see them.
+    pub id_regs: IdRegs,
+    /// What firmware mitigates.
+    pub mitigations: Mitigations,
+    /// When Xenolith started, in ticks.
+    pub boot_ticks: u64,
+}
+
+impl System {
+    /// Nanoseconds since boot: Xen's system time.
+    pub fn now_ns(&self) -> u64 {
+        self.ticks_to_ns(self.hw.now().saturating_sub(self.boot_ticks))
+    }
+
+    /// A span of ticks in nanoseconds.
+    pub fn ticks_to_ns(&self, ticks: u64) -> u64 {
+        (u128::from(ticks) * 1_000_000_000 / u128::from(self.hw.frequency().max(1))) as u64
+    }
+
+    /// Nanoseconds since boot as a count of CNTPCT_EL0.
+    pub fn ns_to_deadline(&self, ns: u64) -> u64 {
+        let ticks = u128::from(ns) * u128::from(self.hw.frequency()) / 1_000_000_000;
+        self.boot_ticks.saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX))
+    }
+}
+
+/// The domains that exist.
+pub struct Domains(Lock<BTreeMap<DomId, Arc<Domain>>, { rank::DOMAINS }>);
+
+impl Domains {
+    /// None yet.
+    pub const fn new() -> Self {
+        Self(Lock::new(BTreeMap::new()))
+    }
+
+    /// Adds a domain.
+    pub fn insert(&self, domain: Arc<Domain>) {
+        self.0.lock().insert(domain.id, domain);
+    }
+
+    /// Domain `id`.
+    pub fn get(&self, id: DomId) -> Option<Arc<Domain>> {
+        self.0.lock().get(&id).cloned()
+    }
+
+    /// The domain that has the machine's devices.
+    pub fn hardware(&self) -> Option<Arc<Domain>> {
+        let domains = self.0.lock();
+        domains.values().find(|d| d.role.hardware).cloned()
+    }
+
+    /// All, in the order of their numbers.
+    pub fn all(&self) -> Vec<Arc<Domain>> {
+        self.0.lock().values().cloned().collect()
+    }
+}
+
+impl Default for Domains {
+    fn default() -> Self {
+        Self::new()
+    }
+}

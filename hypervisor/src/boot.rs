@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From the first Rust on the boot CPU to the run loop.
+
+use crate::machine::{Machine, OwnIrqs};
+use crate::mmu::{self, Tables};
+use crate::panic::refuse;
+use crate::percpu::{self, PerCpu};
+use crate::sysreg::mrs;
+use crate::{console, cpufeature, dom0, el2, heap, machine, refuse as early, run, smp};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use hv_core::addr::{CpuId, PAGE_SIZE, Pa, PaRange};
+use hv_core::boot::cmdline::{CommandLines, Level, Options, Timestamps};
+use hv_core::boot::dom0_mem::without;
+use hv_core::boot::host_dt::{Gic as GicNode, GicVersion, HostDt, Uart as UartNode};
+use hv_core::boot::modules::Modules;
+use hv_core::boot::validate::Tree;
+use hv_core::frame::Frames;
+use hv_core::hw::DirectMap;
+use hv_core::p2m::Stage2Geometry;
+use hv_core::sched::Scheduler;
+use hv_core::system::{Domains, System};
+use hv_core::timer::Timers;
+use hv_core::trap::smccc::Mitigations;
+use log::LevelFilter;
+use platform::gic::{Gic, GicV2Regions, GicV3Regions, RedistributorRegion, affinity};
+use platform::psci::{Conduit, Psci, Workaround};
+use platform::uart::Uart;
+
+/// Log ring before `conring_size=` is known.
+const EARLY_RING: usize = 16 << 10;
+/// Largest device tree: what is surely mapped.
+const MAX_DTB: usize = 2 << 20;
+const GIC_WANTED: &str = "Xenolith drives GICv2 (\"arm,gic-400\", \"arm,cortex-a15-gic\") and GICv3 (\"arm,gic-v3\")";
+
+/// Everything read from the device tree that later steps use.
+pub(crate) struct Host {
+    pub(crate) dt: &'static HostDt<'static>,
+    pub(crate) modules: Modules<'static>,
+    pub(crate) dom0_line: &'static str,
+    pub(crate) gic: GicNode,
+    pub(crate) uart: Option<UartNode<'static>>,
+    pub(crate) banks: Vec<PaRange>,
+    /// RAM with something in it: image, device tree, modules, reservations, stacks.
+    pub(crate) used: Vec<PaRange>,
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn boot_main(dtb: u64, image: u64) -> ! {
+    heap::init();
+    console::init(EARLY_RING);
+    let blob = device_tree(dtb);
+    let tree: &'static Tree = match Tree::check(blob) {
+        Ok(tree) => Box::leak(Box::new(tree)),
+        Err(error) => no_tree(format_args!("the device tree at {dtb:#x} is broken: {error}")),
+    };
+    let fdt = Box::leak(Box::new(tree.fdt()));
+    let dt: &'static HostDt<'static> = Box::leak(Box::new(HostDt::new(tree, fdt)));
+    let (modules, bad_module) = match Modules::find(dt) {
+        Ok(modules) => (modules, None),
+        Err(bad) => (Modules::default(), Some(bad)),
+    };
+    let lines = CommandLines::find(dt, &modules);
+    let options = Options::parse(leak(lines.xen));
+    let uart = dt.uart(options.dtuart).filter(|_| options.console);
+    start_console(&options, uart.as_ref());
+    banner(dt, image, options.line);
+    options.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    modules.messages.iter().for_each(|message| log::warn!("{message}"));
+    if let Some(bad) = bad_module {
+        refuse(format_args!("{bad}"));
+    }
+    if modules.kernel().is_none() {
+        refuse(format_args!(
+            "no kernel for dom0: /chosen has no \"multiboot,module\" node (QEMU: -device guest-loader,addr=...,kernel=...)"
+        ));
+    }
+    let host = survey(dt, modules, leak(lines.dom0), uart, blob);
+    bring_up(host, options)
+}
+
+fn leak(text: &str) -> &'static str {
+    Box::leak(String::from(text).into_boxed_str())
+}
+
+/// The blob that firmware left at `dtb`.
+fn device_tree(dtb: u64) -> &'static [u8] {
+    if dtb == 0 {
+        no_tree(format_args!("no device tree: x0 was 0 (boot the Image, not the ELF)"));
+    }
+    if !dtb.is_multiple_of(8) || dtb >> 48 != 0 {
+        no_tree(format_args!("no device tree at {dtb:#x}, where x0 points"));
+    }
+    let start: *const u32 = core::ptr::with_exposed_provenance(dtb as usize);
+    // SAFETY: early_map mapped the place; reading a wrong one does no harm.
+    let (magic, size) = unsafe { (u32::from_be(start.read()), u32::from_be(start.add(1).read())) };
+    let size = size as usize;
+    if magic != 0xd00d_feed {
+        no_tree(format_args!("no device tree at {dtb:#x}, where x0 points: magic {magic:#x}"));
+    }
+    if size > MAX_DTB {
+        no_tree(format_args!("the device tree at {dtb:#x} has {size} bytes, {MAX_DTB} at most are supported"));
+    }
+    // SAFETY: mapped, and left alone from now on: it is never freed.
+    unsafe { core::slice::from_raw_parts(start.cast(), size) }
+}
+
+fn no_tree(why: core::fmt::Arguments<'_>) -> ! {
+    if let Some(uart) = early::last_resort_uart() {
+        console::set_uart(uart);
+    }
+    refuse(why)
+}
+
+fn start_console(options: &Options<'static>, uart: Option<&UartNode<'_>>) {
+    let level = |level| match level {
+        Level::None => LevelFilter::Off,
+        Level::Error => LevelFilter::Error,
+        Level::Warning => LevelFilter::Warn,
+        Level::Info => LevelFilter::Info,
+        Level::Debug => LevelFilter::Debug,
+    };
+    let switch = options.conswitch.key.map(|key| key & 0x1f);
+    let timestamps = options.console_timestamps != Timestamps::None;
+    let ring = usize::try_from(options.conring_size).unwrap_or(EARLY_RING).clamp(4096, 16 << 20);
+    // "Info" is what Xenolith has to say of itself; Xen prints as much at its default level.
+    let own = level(options.loglvl.always).max(LevelFilter::Info);
+    console::configure(own, level(options.guest_loglvl.always), timestamps, switch, ring.min(EARLY_RING));
+    crate::panic::NOREBOOT.store(options.noreboot, core::sync::atomic::Ordering::Relaxed);
+    let Some(node) = uart else { return };
+    if !node.node.is_compatible(&["arm,pl011", "arm,sbsa-uart"]) {
+        log::warn!("{}: not a PL011, no console there", node.node.path());
+        return;
+    }
+    mmu::early_device(node.range.start.0);
+    // SAFETY: the tree says a PL011 is there; it is kept from dom0.
+    console::set_uart(unsafe { Uart::new(node.range.start.0 as usize) });
+}
+
+fn banner(dt: &HostDt<'_>, image: u64, line: &str) {
+    log::info!("Xenolith {} (Xen ABI 4.20), MIT OR Apache-2.0", env!("CARGO_PKG_VERSION"));
+    log::info!("machine: {}", dt.model().or_else(|| dt.root().str("compatible")).unwrap_or("no name"));
+    log::info!("image at {image:#x}, CPU MPIDR {:#x} MIDR {:#x}", affinity(mrs!("mpidr_el1")), mrs!("midr_el1"));
+    log::info!("command line: {line}");
+}
+
+/// Memory and interrupt controller.
+fn survey(
+    dt: &'static HostDt<'static>,
+    modules: Modules<'static>,
+    dom0_line: &'static str,
+    uart: Option<UartNode<'static>>,
+    blob: &[u8],
+) -> Host {
+    let gic = dt.gic().unwrap_or_else(|error| refuse(format_args!("{error}; {GIC_WANTED}")));
+    let banks = dt.memory_banks().unwrap_or_else(|error| refuse(format_args!("{error}")));
+    let whole_pages = |bank: &PaRange| PaRange {
+        start: Pa(bank.start.0.next_multiple_of(PAGE_SIZE)),
+        end: Pa(bank.end.0.min(1 << 48) & !(PAGE_SIZE - 1)),
+    };
+    let banks: Vec<_> = banks.iter().map(whole_pages).filter(|b| !b.is_empty()).collect();
+    let image = mmu::image();
+    let dtb_at = Pa(blob.as_ptr().expose_provenance() as u64);
+    let mut used = alloc::vec![PaRange { start: image.text.start, end: image.data.end }];
+    used.extend(PaRange::new(dtb_at, blob.len() as u64));
+    used.extend(modules.ranges());
+    used.extend(dt.memory_reservations());
+    used.extend(dt.reserved_memory().iter().map(|r| r.range));
+    let used = used.iter().map(PaRange::page_aligned).collect();
+    for module in &modules.dom0 {
+        let inside = |bank: &PaRange| bank.start <= module.range.start && module.range.end <= bank.end;
+        if !banks.iter().any(inside) {
+            refuse(format_args!("{}: {:?} is not in RAM", module.node.path(), module.range));
+        }
+    }
+    Host { dt, modules, dom0_line, gic, uart, banks, used }
+}
+
+/// The stacks of the secondary CPUs, and every CPU's emergency stack, each above a guard page.
+pub(crate) struct Stacks {
+    range: PaRange,
+}
+
+impl Stacks {
+    const STACK: u64 = 32 << 10;
+    const EMERGENCY: u64 = 16 << 10;
+    const EACH: u64 = PAGE_SIZE + Self::STACK + PAGE_SIZE + Self::EMERGENCY;
+
+    /// Takes room for `cpus` from the top of free RAM.
+    fn carve(host: &mut Host, cpus: usize) -> Self {
+        let size = Self::EACH * cpus as u64;
+        let free = without(&host.banks, &host.used);
+        let Some(room) = free.iter().rev().find(|r| r.size() >= size) else {
+            refuse(format_args!("too little RAM: no {} KiB for stacks", size >> 10));
+        };
+        let range = PaRange { start: Pa(room.end.0 - size), end: room.end };
+        host.used.push(range);
+        Self { range }
+    }
+
+    fn base(&self, cpu: CpuId) -> u64 {
+        self.range.start.0 + Self::EACH * u64::from(cpu.0)
+    }
+
+    /// Top of `cpu`'s stack.
+    pub(crate) fn top(&self, cpu: CpuId) -> Pa {
+        Pa(self.base(cpu) + PAGE_SIZE + Self::STACK)
+    }
+
+    /// Top of `cpu`'s emergency stack.
+    pub(crate) fn emergency(&self, cpu: CpuId) -> Pa {
+        Pa(self.base(cpu) + Self::EACH)
+    }
+
+    fn guards(&self, cpus: usize) -> Vec<PaRange> {
+        let page = |at: u64| PaRange { start: Pa(at), end: Pa(at + PAGE_SIZE) };
+        let bases = (0..cpus as u32).map(|n| self.base(CpuId(n)));
+        bases.flat_map(|base| [page(base), page(base + PAGE_SIZE + Self::STACK)]).collect()
+    }
+}
+
+/// Drivers, all CPUs, the frame table, and then dom0.
+fn bring_up(mut host: Host, options: Options<'static>) -> ! {
+    let boot_ticks = platform::timer::now();
+    let cpus = cpu_list(&host);
+    let stacks = Stacks::carve(&mut host, cpus.len());
+    let root = map_everything(&host, &stacks, cpus.len());
+    mmu::activate(root);
+    let frames = Frames::new(DirectMap::IDENTITY, &el2::EL2, &host.banks, &host.used)
+        .unwrap_or_else(|error| refuse(format_args!("too little RAM for the frame table: {error:?}")));
+    let frames = machine::set_frames(frames);
+
+    let geometry = Stage2Geometry::for_pa_range(cpufeature::pa_range())
+        .unwrap_or_else(|| refuse(format_args!("ID_AA64MMFR0_EL1.PARange {} is not known", cpufeature::pa_range())));
+    let machine = machine::set(find_machine(&host, cpus, root, geometry));
+    let boot_id = install_boot_cpu(&stacks);
+    let limit = options.maxcpus.map_or(usize::MAX, |n| n as usize);
+    let running = smp::start_all(&stacks, limit);
+    log::info!("{} of {} CPUs run, timer at {} kHz", running.len(), machine.cpus.len(), machine.frequency / 1000);
+
+    let sched = Scheduler::new(machine.cpus.len(), machine.frequency);
+    running.iter().for_each(|&cpu| sched.set_online(cpu));
+    let sys = machine::set_system(System {
+        hw: &el2::EL2,
+        map: DirectMap::IDENTITY,
+        frames,
+        domains: Domains::new(),
+        sched,
+        timers: Timers::new(machine.cpus.len()),
+        options,
+        id_regs: smp::common_ids().sanitise(),
+        mitigations: mitigations(machine),
+        boot_ticks,
+    });
+    log::debug!("boot CPU is {}", boot_id.0);
+    dom0::build(sys, &host, geometry);
+    if let Some(uart) = machine.irqs.uart {
+        machine.gic.set_edge(uart, false);
+        machine.gic.route(uart, percpu::this().mpidr);
+        machine.gic.enable(uart);
+        console::enable_input();
+    }
+    run::run()
+}
+
+fn cpu_list(host: &Host) -> Vec<u64> {
+    let this = affinity(mrs!("mpidr_el1"));
+    let listed = host.dt.cpus().unwrap_or_else(|error| refuse(format_args!("{error}")));
+    let mut cpus: Vec<u64> = listed.iter().filter(|cpu| cpu.available).map(|cpu| cpu.mpidr).collect();
+    if !cpus.contains(&this) {
+        log::warn!("device tree: /cpus does not list this CPU, MPIDR {this:#x}");
+        cpus.push(this);
+    }
+    cpus
+}
+
+fn map_everything(host: &Host, stacks: &Stacks, cpus: usize) -> u64 {
+    let no_map: Vec<_> = host.dt.reserved_memory().iter().map(|r| r.range.page_aligned()).collect();
+    let ram = without(&host.banks, &no_map);
+    let mut devices = host.gic.blocks();
+    devices.extend(host.uart.iter().map(|uart| uart.range));
+    devices.extend(dom0::msi_frames(host.dt));
+    let tables = Tables::new(&ram, &stacks.guards(cpus), &devices)
+        .unwrap_or_else(|range| refuse(format_args!("cannot map {range:?}")));
+    let root = tables.root();
+    core::mem::forget(tables);
+    root
+}
+
+fn find_machine(host: &Host, cpus: Vec<u64>, tables: u64, geometry: Stage2Geometry) -> Machine {
+    let timer = host.dt.timer().unwrap_or_else(|error| refuse(format_args!("{error}")));
+    let gic = gic_driver(&host.gic);
+    let psci = host.dt.psci().map(|psci| Psci::new(if psci.hvc { Conduit::Hvc } else { Conduit::Smc }));
+    if psci.is_none() {
+        log::warn!("device tree: no PSCI: one CPU, and no way to power off");
+    }
+    let frequency = match timer.clock_frequency {
+        Some(hz) if platform::timer::cntfrq() == 0 => hz,
+        _ => platform::timer::cntfrq(),
+    };
+    if frequency == 0 {
+        refuse(format_args!("CNTFRQ_EL0 is 0: firmware did not set it, nor does the device tree say it"));
+    }
+    Machine {
+        gic,
+        psci,
+        irqs: OwnIrqs {
+            hyp_timer: timer.hypervisor.intid,
+            virt_timer: timer.virtual_.intid,
+            maintenance: host.gic.maintenance.map_or(25, |irq| irq.intid),
+            uart: host.uart.as_ref().and_then(|uart| uart.irq).map(|irq| irq.intid),
+        },
+        cpus,
+        tables,
+        vtcr: geometry.vtcr(cpufeature::has_vmid16()),
+        frequency,
+    }
+}
+
+fn gic_driver(node: &GicNode) -> Gic {
+    let at = |range: &PaRange| range.start.0 as usize;
+    // SAFETY: the tree says these are the GIC's registers; they are mapped as a device and nobody
+    // else drives them.
+    let driver = unsafe {
+        match &node.version {
+            GicVersion::V2 { cpu, hypervisor, virtual_cpu } => Gic::new_v2(&GicV2Regions {
+                gicd: at(&node.distributor),
+                gicc: at(cpu),
+                gicc_size: cpu.size() as usize,
+                gich: at(hypervisor),
+                gicv: at(virtual_cpu),
+            }),
+            GicVersion::V3 { redistributors, stride } => Gic::new_v3(GicV3Regions {
+                gicd: at(&node.distributor),
+                redistributors: redistributors
+                    .iter()
+                    .map(|r| RedistributorRegion { base: at(r), size: r.size() as usize })
+                    .collect(),
+                stride: stride.map(|s| s as usize),
+            }),
+        }
+    };
+    driver.unwrap_or_else(|error| refuse(format_args!("{error}; {GIC_WANTED}")))
+}
+
+/// Makes this CPU one of the machine's.
+fn install_boot_cpu(stacks: &Stacks) -> CpuId {
+    let machine = machine::get();
+    let mpidr = affinity(mrs!("mpidr_el1"));
+    let place = machine.cpus.iter().position(|&cpu| cpu == mpidr).unwrap_or(0);
+    let id = CpuId(place as u32);
+    percpu::install(Box::leak(Box::new(PerCpu::new(id, mpidr, stacks.emergency(id).0))));
+    el2::init_cpu();
+    let started = machine.gic.init_distributor().and_then(|()| machine.gic.init_cpu(mpidr));
+    if let Err(error) = started {
+        refuse(format_args!("{error}"));
+    }
+    smp::enable_own_irqs();
+    smp::contribute_ids();
+    id
+}
+
+fn mitigations(machine: &Machine) -> Mitigations {
+    let Some(psci) = &machine.psci else { return Mitigations::default() };
+    let features = psci.arch_features();
+    let answer = |workaround: Workaround| match workaround {
+        Workaround::Required => 0,
+        Workaround::NotRequired => 1,
+        Workaround::Unknown => -1,
+    };
+    Mitigations::from_firmware(
+        u32::from(features.smccc.0) << 16 | u32::from(features.smccc.1),
+        answer(features.workaround_1),
+        answer(features.workaround_2),
+        answer(features.workaround_3),
+    )
+}

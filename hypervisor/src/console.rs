@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The console: UART, log ring, and the `log` crate's sink.
+//!
+//! One lock for output and one for input. A panic breaks the output lock.
+
+use crate::percpu;
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use hv_core::console::{Conring, Input, InputSwitch};
+use hv_core::sync::{Lock, rank};
+use log::{Level, LevelFilter, Metadata, Record};
+use platform::uart::Uart;
+
+struct Output {
+    uart: Option<Uart>,
+    ring: Conring,
+    line_start: bool,
+}
+
+static OUTPUT: Lock<Output, { rank::CONSOLE }> = Lock::new(Output {
+    uart: None,
+    ring: Conring::new(),
+    line_start: true,
+});
+static INPUT: Lock<InputSwitch, { rank::CONSOLE }> = Lock::new(InputSwitch::new(Some(1)));
+static TIMESTAMPS: AtomicBool = AtomicBool::new(false);
+static GUEST_LEVEL: AtomicU8 = AtomicU8::new(LevelFilter::Warn as u8);
+
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        if metadata.target() == hv_core::GUEST_LOG {
+            return metadata.level() as u8 <= GUEST_LEVEL.load(Ordering::Relaxed);
+        }
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            print_line(record.level(), *record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Starts logging to the ring; the UART comes with [`set_uart`].
+pub(crate) fn init(ring_size: usize) {
+    OUTPUT.lock().ring.resize(ring_size);
+    if log::set_logger(&Logger).is_ok() {
+        log::set_max_level(LevelFilter::Debug);
+    }
+}
+
+/// Sends output to `uart` from now on, and first what the ring holds already.
+pub(crate) fn set_uart(uart: Uart) {
+    let mut output = OUTPUT.lock();
+    let oldest = output.ring.oldest();
+    output.ring.read(oldest, &mut |bytes| write_cooked(&uart, bytes));
+    output.uart = Some(uart);
+}
+
+/// Applies the options of the command line.
+pub(crate) fn configure(
+    level: LevelFilter,
+    guest_level: LevelFilter,
+    timestamps: bool,
+    switch: Option<u8>,
+    ring_size: usize,
+) {
+    log::set_max_level(level);
+    GUEST_LEVEL.store(guest_level as u8, Ordering::Relaxed);
+    TIMESTAMPS.store(timestamps, Ordering::Relaxed);
+    INPUT.lock().set_switch(switch);
+    OUTPUT.lock().ring.resize(ring_size);
+}
+
+/// `\n` becomes `\r\n` on the wire, as a terminal wants it.
+fn write_cooked(uart: &Uart, bytes: &[u8]) {
+    for piece in bytes.split_inclusive(|&b| b == b'\n') {
+        match piece.strip_suffix(b"\n") {
+            Some(line) => {
+                uart.write_bytes(line);
+                uart.write_bytes(b"\r\n");
+            }
+            None => uart.write_bytes(piece),
+        }
+    }
+}
+
+impl Output {
+    fn put(&mut self, bytes: &[u8]) {
+        self.ring.write(bytes);
+        if let Some(uart) = &self.uart {
+            write_cooked(uart, bytes);
+        }
+        if let Some(&last) = bytes.last() {
+            self.line_start = last == b'\n';
+        }
+    }
+}
+
+impl Write for Output {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.put(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// One line of our own: `(XL) [time] dNvM LEVEL: text`.
+fn print_line(level: Level, args: fmt::Arguments<'_>) {
+    let mut out = OUTPUT.lock();
+    if !out.line_start {
+        out.put(b"\n");
+    }
+    let _ = out.write_str("(XL) ");
+    if TIMESTAMPS.load(Ordering::Relaxed) {
+        let us = u128::from(platform::timer::now()) * 1_000_000 / u128::from(platform::timer::cntfrq().max(1));
+        let _ = write!(out, "[{:5}.{:06}] ", us / 1_000_000, us % 1_000_000);
+    }
+    if let Some(running) = percpu::try_this().map(|cpu| cpu.running.get()).filter(|&r| r != u32::MAX) {
+        let _ = write!(out, "d{}v{} ", running >> 16, running & 0xffff);
+    }
+    if level <= Level::Warn {
+        let _ = write!(out, "{level}: ");
+    }
+    let _ = writeln!(out, "{args}");
+}
+
+/// Raw bytes, as dom0 writes them.
+pub(crate) fn write_raw(bytes: &[u8]) {
+    OUTPUT.lock().put(bytes);
+}
+
+/// Formatted text without prefix.
+pub(crate) fn print(args: fmt::Arguments<'_>) {
+    let _ = OUTPUT.lock().write_fmt(args);
+}
+
+/// Waits until the UART has sent everything.
+pub(crate) fn flush() {
+    if let Some(uart) = &OUTPUT.lock().uart {
+        uart.flush();
+    }
+}
+
+/// For a panic: breaks the locks of whoever holds them.
+///
+/// # Safety
+/// The other CPUs no longer print.
+pub(crate) unsafe fn break_locks() {
+    // SAFETY: as the caller says.
+    unsafe {
+        OUTPUT.force_unlock();
+        INPUT.force_unlock();
+    }
+}
+
+/// Lets the UART interrupt when input comes.
+pub(crate) fn enable_input() {
+    if let Some(uart) = &OUTPUT.lock().uart {
+        uart.enable_rx_interrupt();
+    }
+}
+
+/// Takes in what the UART received; `sink` is told of each byte's fate, no lock held.
+pub(crate) fn receive(sink: &mut dyn FnMut(Input)) {
+    // Bounded: a UART that never runs dry comes back with its next interrupt.
+    for _ in 0..256 {
+        let byte = match &OUTPUT.lock().uart {
+            Some(uart) => uart.read_byte(),
+            None => None,
+        };
+        let Some(byte) = byte else { break };
+        let fate = INPUT.lock().accept(byte);
+        sink(fate);
+    }
+    if let Some(uart) = &OUTPUT.lock().uart {
+        uart.clear_interrupts();
+    }
+}
+
+/// dom0 reads its input.
+pub(crate) fn read_input(buffer: &mut [u8]) -> usize {
+    INPUT.lock().read(buffer)
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `Hw` by registers: the processor this runs on.
+
+use crate::sysreg::{dsb_sy, isb, mrs, msr};
+use crate::{console, irq, machine, panic, percpu};
+use core::arch::asm;
+use hv_core::addr::{CpuId, Gva, Pa, PaRange};
+use hv_core::hw::{CacheOp, El1Reg, Hw, SystemOp};
+use platform::psci::Psci;
+
+/// The processor. All state is in its registers.
+pub(crate) struct El2;
+
+/// The one.
+pub(crate) static EL2: El2 = El2;
+
+/// HCR_EL2.TVM and VSE.
+const HCR_TVM: u64 = 1 << 26;
+const HCR_VSE: u64 = 1 << 8;
+
+/// Bytes of the smallest data cache line.
+#[inline]
+fn dcache_line() -> u64 {
+    4 << (mrs!("ctr_el0") >> 16 & 0xf)
+}
+
+/// Bytes that DC ZVA clears, if it may be used.
+fn zva_size() -> Option<u64> {
+    let dczid = mrs!("dczid_el0");
+    (dczid & 1 << 4 == 0).then(|| 4 << (dczid & 0xf))
+}
+
+macro_rules! by_line {
+    ($op:literal, $range:expr) => {{
+        let line = dcache_line();
+        let mut at = $range.start.0 & !(line - 1);
+        while at < $range.end.0 {
+            // SAFETY: maintains lines of mapped memory without changing what it holds.
+            unsafe { asm!(concat!("dc ", $op, ", {}"), in(reg) at, options(nostack, preserves_flags)) };
+            at += line;
+        }
+    }};
+}
+
+impl Hw for El2 {
+    fn flush_stage2(&self, vttbr: u64) {
+        let current = mrs!("vttbr_el2");
+        // SAFETY: EL2 does not use the EL1&0 regime, so its VTTBR can be another's for a moment.
+        unsafe {
+            asm!("dsb ishst", options(nostack, preserves_flags));
+            if current != vttbr {
+                msr!("vttbr_el2", vttbr);
+                isb();
+            }
+            asm!("tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags));
+            if current != vttbr {
+                msr!("vttbr_el2", current);
+                isb();
+            }
+        }
+    }
+
+    fn cache(&self, range: PaRange, op: CacheOp) {
+        match op {
+            CacheOp::Clean => by_line!("cvac", range),
+            CacheOp::CleanInvalidate => by_line!("civac", range),
+            CacheOp::Invalidate => {
+                // A line only partly in the range may hold somebody's newer data beside it.
+                let line = dcache_line();
+                let (start, end) = (range.start.0, range.end.0);
+                let (inner_start, inner_end) = (start.next_multiple_of(line), end & !(line - 1));
+                for edge in [start, end] {
+                    if !edge.is_multiple_of(line) {
+                        by_line!("civac", PaRange { start: Pa(edge), end: Pa(edge + 1) });
+                    }
+                }
+                if inner_start < inner_end {
+                    by_line!("ivac", PaRange { start: Pa(inner_start), end: Pa(inner_end) });
+                }
+            }
+        }
+        dsb_sy();
+    }
+
+    fn icache_invalidate_all(&self) {
+        // SAFETY: forgets instructions that will be fetched again.
+        unsafe { asm!("ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags)) };
+    }
+
+    fn scrub(&self, range: PaRange) {
+        match zva_size() {
+            Some(size) if range.start.is_aligned(size) && range.end.is_aligned(size) => {
+                let mut at = range.start.0;
+                while at < range.end.0 {
+                    // SAFETY: the range is free memory that the frame allocator owns.
+                    unsafe { asm!("dc zva, {}", in(reg) at, options(nostack, preserves_flags)) };
+                    at += size;
+                }
+            }
+            _ => {
+                let start: *mut u8 = core::ptr::with_exposed_provenance_mut(range.start.0 as usize);
+                // SAFETY: as above.
+                unsafe { start.write_bytes(0, range.size() as usize) };
+            }
+        }
+        self.cache(range, CacheOp::Clean);
+    }
+
+    fn gva_to_pa(&self, gva: Gva, write: bool) -> Option<Pa> {
+        let guests = mrs!("par_el1");
+        // SAFETY: translates only; PAR_EL1 is put back.
+        unsafe {
+            if write {
+                asm!("at s12e1w, {}", in(reg) gva.0, options(nostack, preserves_flags));
+            } else {
+                asm!("at s12e1r, {}", in(reg) gva.0, options(nostack, preserves_flags));
+            }
+            isb();
+            let par = mrs!("par_el1");
+            msr!("par_el1", guests);
+            (par & 1 == 0).then_some(Pa(par & 0x000f_ffff_ffff_f000 | gva.page_offset()))
+        }
+    }
+
+    fn read_el1(&self, reg: El1Reg) -> u64 {
+        match reg {
+            El1Reg::Sctlr => mrs!("sctlr_el1"),
+            El1Reg::Actlr => mrs!("actlr_el1"),
+            El1Reg::Ttbr0 => mrs!("ttbr0_el1"),
+            El1Reg::Ttbr1 => mrs!("ttbr1_el1"),
+            El1Reg::Tcr => mrs!("tcr_el1"),
+            El1Reg::Afsr0 => mrs!("afsr0_el1"),
+            El1Reg::Afsr1 => mrs!("afsr1_el1"),
+            El1Reg::Esr => mrs!("esr_el1"),
+            El1Reg::Far => mrs!("far_el1"),
+            El1Reg::Mair => mrs!("mair_el1"),
+            El1Reg::Amair => mrs!("amair_el1"),
+            El1Reg::Contextidr => mrs!("contextidr_el1"),
+            El1Reg::Vbar => mrs!("vbar_el1"),
+            El1Reg::Elr => mrs!("elr_el1"),
+            El1Reg::Spsr => mrs!("spsr_el1"),
+            El1Reg::SpEl0 => mrs!("sp_el0"),
+            El1Reg::SpEl1 => mrs!("sp_el1"),
+            El1Reg::Cntkctl => mrs!("cntkctl_el1"),
+        }
+    }
+
+    fn write_el1(&self, reg: El1Reg, value: u64) {
+        // SAFETY: EL1 registers of the guest, without effect at EL2.
+        unsafe {
+            match reg {
+                El1Reg::Sctlr => msr!("sctlr_el1", value),
+                El1Reg::Actlr => msr!("actlr_el1", value),
+                El1Reg::Ttbr0 => msr!("ttbr0_el1", value),
+                El1Reg::Ttbr1 => msr!("ttbr1_el1", value),
+                El1Reg::Tcr => msr!("tcr_el1", value),
+                El1Reg::Afsr0 => msr!("afsr0_el1", value),
+                El1Reg::Afsr1 => msr!("afsr1_el1", value),
+                El1Reg::Esr => msr!("esr_el1", value),
+                El1Reg::Far => msr!("far_el1", value),
+                El1Reg::Mair => msr!("mair_el1", value),
+                El1Reg::Amair => msr!("amair_el1", value),
+                El1Reg::Contextidr => msr!("contextidr_el1", value),
+                El1Reg::Vbar => msr!("vbar_el1", value),
+                El1Reg::Elr => msr!("elr_el1", value),
+                El1Reg::Spsr => msr!("spsr_el1", value),
+                El1Reg::SpEl0 => msr!("sp_el0", value),
+                El1Reg::SpEl1 => msr!("sp_el1", value),
+                El1Reg::Cntkctl => msr!("cntkctl_el1", value),
+            }
+        }
+    }
+
+    fn trap_vm_writes(&self, on: bool) {
+        let hcr = mrs!("hcr_el2");
+        let hcr = if on { hcr | HCR_TVM } else { hcr & !HCR_TVM };
+        // SAFETY: changes only what the guest's writes trap.
+        unsafe { msr!("hcr_el2", hcr) };
+    }
+
+    fn inject_serror(&self) {
+        // SAFETY: the guest's own SError, taken when it unmasks them.
+        unsafe { msr!("hcr_el2", mrs!("hcr_el2") | HCR_VSE) };
+    }
+
+    #[inline]
+    fn this_cpu(&self) -> CpuId {
+        percpu::this().id
+    }
+
+    fn kick(&self, cpu: CpuId) {
+        if let Some(&mpidr) = machine::get().cpus.get(cpu.index()) {
+            machine::get().gic.send_sgi(irq::SGI_KICK, mpidr);
+        }
+    }
+
+    #[inline]
+    fn irq_pending(&self) -> bool {
+        machine::get().gic.has_pending()
+    }
+
+    #[inline]
+    fn now(&self) -> u64 {
+        platform::timer::now()
+    }
+
+    fn frequency(&self) -> u64 {
+        machine::get().frequency
+    }
+
+    fn set_deadline(&self, deadline: Option<u64>) {
+        let cpu = percpu::this();
+        if cpu.deadline.replace(deadline) == deadline {
+            return;
+        }
+        match deadline {
+            Some(at) => platform::timer::set_deadline(at),
+            None => platform::timer::disable(),
+        }
+    }
+
+    fn irq_enable(&self, intid: u32, on: bool) {
+        let gic = &machine::get().gic;
+        if on { gic.enable(intid) } else { gic.disable(intid) }
+    }
+
+    fn irq_set_edge(&self, intid: u32, edge: bool) {
+        machine::get().gic.set_edge(intid, edge);
+    }
+
+    fn irq_route(&self, intid: u32, cpu: CpuId) {
+        if let Some(&mpidr) = machine::get().cpus.get(cpu.index()) {
+            machine::get().gic.route(intid, mpidr);
+        }
+    }
+
+    fn irq_set_active(&self, intid: u32, active: bool) {
+        machine::get().gic.set_active(intid, active);
+    }
+
+    fn irq_set_pending(&self, intid: u32, pending: bool) {
+        machine::get().gic.set_pending(intid, pending);
+    }
+
+    fn console_write(&self, bytes: &[u8]) {
+        console::write_raw(bytes);
+    }
+
+    fn console_read(&self, buffer: &mut [u8]) -> usize {
+        console::read_input(buffer)
+    }
+
+    fn system(&self, op: SystemOp) -> ! {
+        console::flush();
+        if let Some(psci) = &machine::get().psci {
+            system_call(psci, op);
+        }
+        log::error!("firmware did not perform {op:?}: halted");
+        panic::halt()
+    }
+
+    fn halt(&self) -> ! {
+        console::flush();
+        panic::halt()
+    }
+}
+
+fn system_call(psci: &Psci, op: SystemOp) {
+    let failed = match op {
+        SystemOp::Off => psci.system_off(),
+        SystemOp::Reset => psci.system_reset(),
+    };
+    log::error!("PSCI: {op:?}: {failed:?}");
+}
+
+/// For a panic: tells the other CPUs to stop, and gives them a moment.
+pub(crate) fn stop_other_cpus() {
+    let (Some(machine), Some(this)) = (machine::try_get(), percpu::try_this()) else { return };
+    for (n, &mpidr) in machine.cpus.iter().enumerate() {
+        if n != this.id.index() {
+            machine.gic.send_sgi(irq::SGI_HALT, mpidr);
+        }
+    }
+    let until = platform::timer::now() + machine.frequency / 100;
+    while platform::timer::now() < until {
+        core::hint::spin_loop();
+    }
+}
+
+/// The last thing a panic does, if it may.
+pub(crate) fn reset_after_panic() {
+    if let Some(psci) = machine::try_get().and_then(|m| m.psci.as_ref()) {
+        let _ = psci.system_reset();
+    }
+}
+
+/// What every CPU sets before it runs a guest.
+pub(crate) fn init_cpu() {
+    let vtcr = machine::get().vtcr;
+    let has_fgt = mrs!("id_aa64mmfr0_el1") >> 56 & 0xf != 0;
+    let has_hcx = mrs!("id_aa64mmfr1_el1") >> 40 & 0xf != 0;
+    // SAFETY: EL2 control registers; no guest runs yet. Values: HCR as a guest's less stage 2, so
+    // that interrupts arrive at EL2; CPTR traps TAM, TTA, SVE, SME but not FP; MDCR traps debug,
+    // OS lock, PMU; HSTR traps CP15 c15; CNTHCTL lets EL1 read the physical counter alone.
+    unsafe {
+        msr!("hcr_el2", hv_core::domain::context::HCR_GUEST & !1);
+        msr!("cptr_el2", 0x4010_33ff);
+        msr!("mdcr_el2", 0xe60);
+        msr!("hstr_el2", 1 << 15);
+        msr!("cnthctl_el2", 1);
+        msr!("vtcr_el2", vtcr);
+        msr!("vpidr_el2", mrs!("midr_el1"));
+        msr!("cntv_ctl_el0", 0);
+        msr!("cntp_ctl_el0", 0);
+        if has_fgt {
+            // HFGRTR, HFGWTR, HFGITR, HDFGRTR, HDFGWTR: nothing beyond the coarse traps.
+            msr!("s3_4_c1_c1_4", 0);
+            msr!("s3_4_c1_c1_5", 0);
+            msr!("s3_4_c1_c1_6", 0);
+            msr!("s3_4_c3_c1_4", 0);
+            msr!("s3_4_c3_c1_5", 0);
+        }
+        if has_hcx {
+            msr!("s3_4_c1_c2_2", 0); // HCRX_EL2
+        }
+    }
+    // SAFETY: forgets translations of guests, of which firmware may have left some.
+    unsafe { asm!("isb", "tlbi alle1", "dsb nsh", "isb", options(nostack, preserves_flags)) };
+}

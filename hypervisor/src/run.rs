@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The run loop of a CPU: choose a vCPU, move its state in, enter it, handle why it left.
+
+use crate::irq::Handled;
+use crate::percpu::PerCpu;
+use crate::sysreg::{dsb_sy, isb, mrs, msr};
+use crate::{context, irq, machine, percpu};
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU64, Ordering};
+use hv_core::addr::CpuId;
+use hv_core::current::Current;
+use hv_core::domain::context::{Context, Regs};
+use hv_core::domain::vcpu::Vcpu;
+use hv_core::domain::{Domain, PPI_VIRT_TIMER};
+use hv_core::exit::{self, Syndrome};
+use hv_core::sched::{Next, pause};
+use hv_core::system::System;
+use hv_core::timer::Purpose;
+use hv_core::trap::{smccc, timer};
+use hv_core::vgic::{HcrBits, ListRegisters};
+use platform::gic::{Gic, VirtualState};
+use xen_abi::vcpu::{RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING};
+
+/// Kinds of exit, as vectors.S numbers them.
+pub(crate) const EXIT_SYNC: u64 = 0;
+pub(crate) const EXIT_IRQ: u64 = 1;
+pub(crate) const EXIT_FIQ: u64 = 2;
+pub(crate) const EXIT_SERROR: u64 = 3;
+pub(crate) const EXIT_SYNC32: u64 = 4;
+
+/// ICH_HCR_EL2.En.
+const HCR_EN: u32 = 1;
+
+/// The first instruction any guest runs is at this count of ticks; for the boot measurement.
+static FIRST_ENTRY: AtomicU64 = AtomicU64::new(0);
+
+unsafe extern "C" {
+    fn enter_guest(regs: *mut Regs) -> u64;
+}
+
+/// The GIC's list registers, for the vGIC.
+struct Lrs(&'static Gic);
+
+impl ListRegisters for Lrs {
+    fn read(&mut self, n: u32) -> u64 {
+        self.0.read_lr(n as usize)
+    }
+    fn write(&mut self, n: u32, value: u64) {
+        self.0.write_lr(n as usize, value);
+    }
+    fn empty(&mut self) -> u64 {
+        self.0.elrsr()
+    }
+    fn take_eoi_count(&mut self) -> u32 {
+        let hcr = self.0.read_hcr();
+        let count = hcr >> 27;
+        if count != 0 {
+            self.0.write_hcr(hcr & !(0x1f << 27));
+        }
+        count
+    }
+}
+
+/// Runs vCPUs on this CPU for ever.
+pub(crate) fn run() -> ! {
+    let (cpu, sys) = (percpu::this(), machine::system());
+    let mut loaded: Option<(Arc<Domain>, Arc<Vcpu>)> = None;
+    loop {
+        let (next, slice_end) = sys.sched.choose(sys.hw, cpu.id);
+        match slice_end {
+            Some(at) => sys.timers.set(sys.hw, at, Purpose::Slice),
+            None => sys.timers.cancel(sys.hw, &Purpose::Slice),
+        }
+        match next {
+            Next::Run(vcpu) => run_vcpu(cpu, sys, &mut loaded, vcpu),
+            Next::Idle => idle(cpu, sys, &mut loaded),
+        }
+    }
+}
+
+/// Waits for an interrupt, with the last vCPU's state still in the CPU.
+fn idle(cpu: &PerCpu, sys: &'static System, loaded: &mut Option<(Arc<Domain>, Arc<Vcpu>)>) {
+    if let Some((domain, vcpu)) = loaded
+        && (!vcpu.is_up() || vcpu.sched.home() != cpu.id)
+    {
+        let domain = domain.clone();
+        unload(cpu, sys, &domain, &vcpu.clone());
+        *loaded = None;
+    }
+    cpu.running.set(u32::MAX);
+    dsb_sy();
+    // SAFETY: waits; a pending interrupt ends it although it is masked.
+    unsafe { core::arch::asm!("wfi", options(nostack)) };
+    let vcpu = loaded.as_ref().map(|(domain, vcpu)| (&**domain, vcpu.id));
+    let handled = irq::handle(vcpu);
+    if let Some((domain, vcpu)) = loaded
+        && handled.maintenance
+    {
+        refill(domain, vcpu);
+    }
+}
+
+fn run_vcpu(
+    cpu: &PerCpu,
+    sys: &'static System,
+    loaded: &mut Option<(Arc<Domain>, Arc<Vcpu>)>,
+    vcpu: Arc<Vcpu>,
+) {
+    let start = vcpu.take_start();
+    let keep = start.is_none() && loaded.as_ref().is_some_and(|(_, l)| Arc::ptr_eq(l, &vcpu));
+    if !keep {
+        if let Some((domain, old)) = loaded.take() {
+            unload(cpu, sys, &domain, &old);
+        }
+        let Some(domain) = vcpu.domain.upgrade() else {
+            vcpu.sched.set(pause::DOMAIN);
+            return;
+        };
+        if let Some(start) = start {
+            // SAFETY: no CPU has the vCPU loaded, and this one runs it.
+            unsafe { *vcpu.context.get() = Context::reset(start.entry, start.x0) };
+        }
+        load(cpu, &domain, &vcpu);
+        sys.sched.set_loaded(cpu.id, Some(vcpu.clone()));
+        *loaded = Some((domain, vcpu));
+    }
+    if let Some((domain, vcpu)) = loaded {
+        cpu.running.set(u32::from(domain.id.0) << 16 | vcpu.id);
+        runstate(sys, domain, vcpu, RUNSTATE_RUNNING);
+        turn(cpu.id, sys, domain, vcpu);
+        let state = match vcpu.sched.flags() {
+            0 => RUNSTATE_RUNNABLE,
+            flags if flags & (pause::DOWN | pause::DOMAIN) != 0 => RUNSTATE_OFFLINE,
+            _ => RUNSTATE_BLOCKED,
+        };
+        runstate(sys, domain, vcpu, state);
+    }
+}
+
+fn runstate(sys: &'static System, domain: &Domain, vcpu: &Vcpu, state: u32) {
+    let now = sys.hw.now().saturating_sub(sys.boot_ticks);
+    let area = {
+        let mut area = vcpu.runstate.lock();
+        area.enter(state, now);
+        *area
+    };
+    if area.is_registered() {
+        let memory = hv_core::guest::copy::GuestMemory::new(sys, domain.id);
+        area.show(sys, memory, domain.runstate_update_flag());
+    }
+}
+
+/// Lets the loaded vCPU run until the scheduler wants to choose anew.
+fn turn(cpu: CpuId, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
+    let context = vcpu.context.get();
+    // SAFETY: the vCPU runs here, so its registers are this CPU's alone; the system registers in
+    // the context are not touched until it is unloaded.
+    let regs: &mut Regs = unsafe { &mut (*context).regs };
+    let mut cur = Current { sys, domain, vcpu, regs };
+    loop {
+        if domain.vgic.is_dirty(vcpu.id) {
+            refill(domain, vcpu);
+        }
+        let kind = if vcpu.flush_step(domain) {
+            // SAFETY: the vCPU's state is in the CPU and `regs` is exclusively ours.
+            unsafe { enter_guest(&raw mut *cur.regs) }
+        } else if sys.hw.irq_pending() {
+            EXIT_IRQ
+        } else {
+            continue;
+        };
+        let handled = match kind {
+            EXIT_SYNC | EXIT_SYNC32 => {
+                exit::handle_sync(&mut cur, syndrome());
+                Handled::default()
+            }
+            EXIT_IRQ => irq::handle_for(&cur),
+            EXIT_SERROR => {
+                exit::handle_serror(&mut cur, mrs!("esr_el2"));
+                Handled::default()
+            }
+            _ => Handled::default(),
+        };
+        if handled.maintenance {
+            refill(domain, vcpu);
+        }
+        if sys.sched.take_resched(cpu) {
+            break;
+        }
+    }
+    if vcpu.sched.flags() != 0 {
+        domain.vgic.sync(vcpu.id, &mut Lrs(&machine::get().gic));
+        vcpu.settle_wait(domain);
+    }
+}
+
+#[inline(always)]
+fn syndrome() -> Syndrome {
+    Syndrome {
+        esr: mrs!("esr_el2"),
+        far: mrs!("far_el2"),
+        hpfar: mrs!("hpfar_el2"),
+    }
+}
+
+/// Brings the list registers up to date.
+fn refill(domain: &Arc<Domain>, vcpu: &Vcpu) {
+    let gic = &machine::get().gic;
+    let wanted: HcrBits = domain.vgic.enter(vcpu.id, &mut Lrs(gic), &**domain);
+    gic.write_hcr(HCR_EN | wanted.bits());
+}
+
+/// Moves a vCPU's state out of the CPU. Another CPU may take the vCPU once this is done.
+fn unload(cpu: &PerCpu, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
+    let gic = &machine::get().gic;
+    // SAFETY: the vCPU is marked as loaded here, so nobody else touches its registers.
+    let context = unsafe { &mut *vcpu.context.get() };
+    context.sys.hcr_el2 = mrs!("hcr_el2");
+    context::save(&mut context.sys, &mut context.fp);
+    domain.vgic.unload(vcpu.id, &mut Lrs(gic), &**domain);
+    let mut state = VirtualState::default();
+    gic.save_virtual(&mut state);
+    context.sys.ich_vmcr_el2 = state.vmcr;
+    context.sys.ich_apr = state.apr;
+    cpu.vtimer_active.set(domain.vgic.ppi_hw_active(vcpu.id, PPI_VIRT_TIMER));
+    let deadline = timer::deadline(context.sys.cntv_ctl_el0, context.sys.cntv_cval_el0, domain.cntvoff);
+    let purpose = Purpose::Virtual(Arc::downgrade(vcpu));
+    match deadline {
+        Some(at) if vcpu.is_up() => sys.timers.set(sys.hw, at, purpose),
+        _ => sys.timers.cancel(sys.hw, &purpose),
+    }
+    sys.sched.set_loaded(cpu.id, None);
+}
+
+/// Moves a vCPU's state into the CPU.
+fn load(cpu: &PerCpu, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
+    let gic = &machine::get().gic;
+    // SAFETY: the vCPU runs here and is loaded nowhere else.
+    let context = unsafe { &*vcpu.context.get() };
+    // SAFETY: the registers of the EL1&0 regime, which EL2 does not use.
+    unsafe {
+        msr!("vttbr_el2", domain.p2m.vttbr());
+        msr!("hcr_el2", context.sys.hcr_el2);
+        msr!("vmpidr_el2", smccc::vmpidr(vcpu.id));
+        msr!("cntvoff_el2", domain.cntvoff);
+    }
+    isb();
+    let held = domain.vgic.ppi_hw_active(vcpu.id, PPI_VIRT_TIMER);
+    if cpu.vtimer_active.replace(held) != held {
+        gic.set_active(machine::get().irqs.virt_timer, held);
+    }
+    gic.set_guest_sre(matches!(gic, Gic::V3(_)));
+    let state = VirtualState { vmcr: context.sys.ich_vmcr_el2, apr: context.sys.ich_apr };
+    gic.restore_virtual(&state);
+    context::load(&context.sys, &context.fp);
+    isb();
+    if FIRST_ENTRY.load(Ordering::Relaxed) == 0 {
+        FIRST_ENTRY.store(platform::timer::now(), Ordering::Relaxed);
+    }
+}

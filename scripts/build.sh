@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Builds the hypervisor and the guest stub: target/<name>.elf with symbols, target/<name>.img as a boot loader takes it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=aarch64-unknown-none-softfloat
+built=${CARGO_TARGET_DIR:-target}/$target/release
+
+cargo build --release --package hypervisor --package guest-stub --target "$target"
+
+# image PROGRAM NAME: leaves target/NAME.elf and target/NAME.img.
+image() {
+    local elf=target/$2.elf img=target/$2.img
+    mkdir -p target
+    cp "$built/$1" "$elf.part"
+    mv "$elf.part" "$elf"
+    aarch64-linux-gnu-objcopy --output-target binary "$elf" "$img.part"
+    # An arm64 Image says "ARM\x64" at 0x38 (Linux: Documentation/arch/arm64/booting.rst).
+    if [ "$(head -c 60 "$img.part" | tail -c 4 | tr -d '\0')" != ARMd ]; then
+        rm -f "$img" "$img.part"
+        echo "build: $elf gives no arm64 Image: no magic at 0x38. Does its linker script put the header first?" >&2
+        return 1
+    fi
+    mv "$img.part" "$img"
+    echo "build: $img, $(stat -c %s "$img") bytes"
+}
+
+image hypervisor xenolith
+image guest-stub guest-stub

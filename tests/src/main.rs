@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The harness's verbs; `make` calls them.
+
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+
+use tests::error::{Result, fail};
+use tests::machine::{Hypervisor, Kernel, Machine};
+use tests::{bench, debian, initramfs, runner, symbolize};
+
+const USAGE: &str = "usage: tests fetch             fetch Debian's packages, build the initramfs
+       tests list              name all scenarios
+       tests boots [--full] [NAME...]   run scenarios whose name contains a NAME
+       tests linux             Debian's Linux as dom0 on this terminal
+       tests bench             compare instruction counts with Xen's
+       tests symbolize         name the addresses in a log on standard input
+environment: HV=xenolith|xen, JOBS=N at a time, RECORD=1, XENOLITH_TIMEOUT_SCALE=X";
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let (verb, rest) = match arguments.split_first() {
+        Some((verb, rest)) => (verb.as_str(), rest),
+        None => ("", arguments.as_slice()),
+    };
+    let outcome = match verb {
+        "fetch" => fetch(),
+        "list" => {
+            runner::list();
+            Ok(())
+        }
+        "boots" => boots(rest),
+        "linux" => linux(),
+        "bench" => bench::compare(),
+        "symbolize" => symbolize::filter(),
+        _ => fail(USAGE),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn fetch() -> Result<()> {
+    debian::fetch_all()?;
+    initramfs::build(Kernel::V6_1)?;
+    initramfs::build(Kernel::V6_12)
+}
+
+fn boots(arguments: &[String]) -> Result<()> {
+    let (options, filters): (Vec<_>, Vec<_>) = arguments.iter().partition(|a| a.starts_with('-'));
+    let full = options.iter().any(|option| *option == "--full");
+    if let Some(unknown) = options.iter().find(|option| **option != "--full") {
+        return fail(format!("there is no option {unknown}\n{USAGE}"));
+    }
+    fetch()?;
+    runner::run(&runner::Request {
+        hypervisor: Hypervisor::from_environment()?,
+        full,
+        filters: filters.into_iter().cloned().collect(),
+        jobs: jobs()?,
+    })
+}
+
+/// Two at a time unless `JOBS` says otherwise: a boot keeps about one core busy.
+fn jobs() -> Result<usize> {
+    match std::env::var("JOBS") {
+        Ok(text) if !text.is_empty() => match text.parse() {
+            Ok(jobs) => Ok(jobs),
+            Err(_) => fail(format!("JOBS={text}: want a number")),
+        },
+        _ => {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            Ok(cores.min(2))
+        }
+    }
+}
+
+/// Replaces this process by QEMU with its console on the terminal.
+fn linux() -> Result<()> {
+    fetch()?;
+    let mut machine = Machine::new(Hypervisor::from_environment()?);
+    machine.cpus = 2;
+    machine.reboots = true;
+    println!("Ctrl-] x ends QEMU, Ctrl-] c is its monitor; Ctrl-a and Ctrl-c reach the guest.");
+    let mut qemu = machine.command()?;
+    qemu.args(["-serial", "mon:stdio", "-echr", "29"]);
+    fail(format!("starting QEMU: {}", qemu.exec()))
+}

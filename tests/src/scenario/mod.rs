@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The scenarios: each boots one machine and judges one thing about it.
+
+mod boot;
+mod disk;
+mod dmesg;
+mod load;
+mod network;
+mod refusal;
+
+use std::path::PathBuf;
+
+use crate::dom0::Dom0;
+use crate::error::Result;
+use crate::machine::{Hypervisor, Machine};
+use crate::workspace::target;
+
+/// When a scenario runs if nothing is said about it by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// In `make test` and `make test-full`.
+    Short,
+    /// In `make test-full` alone.
+    Full,
+}
+
+/// One scenario.
+pub struct Scenario {
+    /// Family, slash, variant.
+    pub name: String,
+    /// When it runs.
+    pub selection: Selection,
+    /// Whether it has a meaning on real Xen.
+    pub runs_on_xen: bool,
+    judge: Judge,
+}
+
+type Judge = Box<dyn Fn(&Stage) -> Result<()> + Send + Sync>;
+
+impl Scenario {
+    fn new(
+        name: impl Into<String>,
+        selection: Selection,
+        judge: impl Fn(&Stage) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            selection,
+            runs_on_xen: true,
+            judge: Box::new(judge),
+        }
+    }
+
+    /// Runs it on `hypervisor`.
+    ///
+    /// # Errors
+    /// What was not as it should be.
+    pub fn run(&self, hypervisor: Hypervisor) -> Result<()> {
+        (self.judge)(&Stage {
+            hypervisor,
+            name: self.name.replace('/', "-"),
+        })
+    }
+}
+
+/// What a running scenario knows: its hypervisor and its name, which makes its file names unique.
+struct Stage {
+    hypervisor: Hypervisor,
+    name: String,
+}
+
+impl Stage {
+    fn machine(&self) -> Machine {
+        Machine::new(self.hypervisor)
+    }
+
+    fn log(&self) -> PathBuf {
+        target("logs").join(format!("{}-{}.log", self.hypervisor, self.name))
+    }
+
+    /// A file for this scenario's data.
+    fn file(&self, suffix: &str) -> PathBuf {
+        target("scratch").join(format!("{}-{}{suffix}", self.hypervisor, self.name))
+    }
+
+    fn boot(&self, machine: &Machine) -> Result<Dom0> {
+        Dom0::boot(machine, &self.log())
+    }
+}
+
+/// Every scenario, in the order in which they run: the quick and basic ones first.
+#[must_use]
+pub fn all() -> Vec<Scenario> {
+    [
+        refusal::scenarios(),
+        boot::scenarios(),
+        disk::scenarios(),
+        network::scenarios(),
+        load::scenarios(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// `size` bytes that look random and are the same for the same `seed` (SplitMix64).
+fn noise(seed: u64, size: usize) -> Vec<u8> {
+    let mut state = seed;
+    let words = std::iter::repeat_with(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    });
+    words.flat_map(u64::to_le_bytes).take(size).collect()
+}
