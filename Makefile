@@ -4,10 +4,10 @@
 TARGET := aarch64-unknown-none-softfloat
 HARNESS := cargo run --quiet --package tests --
 # Real Xen needs nothing of ours built.
-BUILT := $(if $(filter xen,$(HV)),tools,build)
+BUILT := $(if $(filter xen,$(HV)),tools,hypervisor)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools deps build run linux check unit boots list test test-full bench symbolize clean distclean
+.PHONY: help tools deps build hypervisor run linux check unit boots list test test-full bench symbolize clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -20,6 +20,9 @@ deps: tools ## tools, and the Debian packages that the tests boot
 
 build: tools ## target/xenolith.img (boot it), target/xenolith.elf (symbols), target/guest-stub.img
 	@scripts/build.sh
+
+hypervisor: tools
+	@scripts/build.sh hypervisor
 
 run: linux ## same as linux
 

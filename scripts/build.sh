@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Builds the hypervisor and the guest stub: target/<name>.elf with symbols, target/<name>.img as a boot loader takes it.
+# Builds the hypervisor and the guest stub, or the one named: target/xenolith.elf and target/guest-stub.elf with
+# symbols, .img as a boot loader takes it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=aarch64-unknown-none-softfloat
 built=${CARGO_TARGET_DIR:-target}/$target/release
 
-cargo build --release --package hypervisor --package guest-stub --target "$target"
-
-# image PROGRAM NAME: leaves target/NAME.elf and target/NAME.img.
+# image PACKAGE NAME: builds it, leaves target/NAME.elf and target/NAME.img.
 image() {
     local elf=target/$2.elf img=target/$2.img
+    cargo build --release --package "$1" --target "$target"
     mkdir -p target
     cp "$built/$1" "$elf.part"
     mv "$elf.part" "$elf"
@@ -26,5 +26,9 @@ image() {
     echo "build: $img, $(stat -c %s "$img") bytes"
 }
 
-image hypervisor xenolith
-image guest-stub guest-stub
+case ${1:-all} in
+    all) image hypervisor xenolith && image guest-stub guest-stub ;;
+    hypervisor) image hypervisor xenolith ;;
+    guest-stub) image guest-stub guest-stub ;;
+    *) echo "usage: build.sh [hypervisor|guest-stub]" >&2; exit 1 ;;
+esac

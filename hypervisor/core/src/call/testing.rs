@@ -4,13 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
 
 use super::{Args, hypercall};
-use crate::addr::{CpuId, DomId, Gfn, Mfn, PAGE_SIZE, Pa, PaRange};
+use crate::addr::{CpuId, DomId, Gfn, Gva, Mfn, PAGE_SIZE, Pa, PaRange};
 use crate::boot::cmdline::Options;
 use crate::current::Current;
 use crate::domain::context::Regs;
 use crate::domain::{Domain, DomainConfig, GicLayout, Role};
 use crate::fake::FakeHw;
 use crate::frame::{Frames, Limits};
+use crate::guest::copy::{GuestMemory, GuestPtr};
+use crate::guest::shared::SharedPage;
 use crate::p2m::{P2m, P2mType, PoolLimit, Stage2Geometry};
 use crate::sched::Scheduler;
 use crate::system::{Domains, System};
@@ -210,16 +212,23 @@ impl Guest {
         }
         let at = self.page(0) + self.next;
         self.next += (bytes.len() as u64).next_multiple_of(16);
-        self.memory().write_bytes(crate::addr::Gva(at), bytes).unwrap();
+        self.memory().write_bytes(Gva(at), bytes).unwrap();
         at
     }
 
     pub(super) fn get<T: FromBytes + IntoBytes>(&self, at: u64) -> T {
-        crate::guest::copy::GuestPtr::new(at).read(self.memory()).unwrap()
+        GuestPtr::new(at).read(self.memory()).unwrap()
     }
 
-    fn memory(&self) -> crate::guest::copy::GuestMemory {
-        crate::guest::copy::GuestMemory::new(self.sys, self.domain.id)
+    fn memory(&self) -> GuestMemory {
+        GuestMemory::new(self.sys, self.domain.id)
+    }
+
+    /// Its `shared_info`.
+    pub(super) fn shared_info(&self) -> SharedPage {
+        let mfn = self.domain.shared_info.mfn();
+        let page = self.sys.frames.get(mfn, self.domain.id).unwrap();
+        super::page::share(self.sys.map, page)
     }
 
     pub(super) fn tot_pages(&self) -> u32 {
