@@ -3,7 +3,7 @@
 
 use crate::boot::Host;
 use crate::panic::refuse;
-use crate::{machine, mmu, percpu};
+use crate::{copy, machine, mmu, percpu};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use hv_core::addr::{DomId, Gfn, Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, PaRange};
@@ -235,9 +235,9 @@ fn start(sys: &'static System, host: &Host, domain: &Arc<Domain>, banks: &[PaRan
     }
     load(sys, &kernel, payload.kernel, place);
     if let Some(from) = ramdisk {
-        copy(sys, bytes(from), place.ramdisk);
+        put(sys, bytes(from), place.ramdisk);
     }
-    copy(sys, &dtb, place.dtb);
+    put(sys, &dtb, place.dtb);
     sys.hw.icache_invalidate_all();
     log::info!("dom0 kernel at {}, device tree at {}, ramdisk at {}", place.kernel, place.dtb, initrd.map_or(Pa(0), |r| r.start));
     if let Some(vcpu) = domain.vcpu(0) {
@@ -300,13 +300,13 @@ fn room(start: Pa, size: u64) -> &'static mut [u8] {
 }
 
 fn load(sys: &System, kernel: &Kernel<'_>, size: u64, place: Placement) {
-    let written = kernel.load(room(place.kernel, size));
+    let written = kernel.load(room(place.kernel, size), copy::copy);
     let written = written.unwrap_or_else(|error| refuse(format_args!("dom0's kernel: {error}")));
     clean(sys, place.kernel, written as u64);
 }
 
-fn copy(sys: &System, from: &[u8], to: Pa) {
-    room(to, from.len() as u64).copy_from_slice(from);
+fn put(sys: &System, from: &[u8], to: Pa) {
+    copy::copy(room(to, from.len() as u64), from);
     clean(sys, to, from.len() as u64);
 }
 

@@ -8,6 +8,7 @@ extern crate alloc;
 mod boot;
 mod console;
 mod context;
+mod copy;
 mod cpufeature;
 mod dom0;
 mod el2;

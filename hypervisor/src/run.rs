@@ -6,7 +6,6 @@ use crate::percpu::PerCpu;
 use crate::sysreg::{dsb_sy, isb, mrs, msr};
 use crate::{context, irq, machine, percpu};
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU64, Ordering};
 use hv_core::addr::CpuId;
 use hv_core::current::Current;
 use hv_core::domain::context::{Context, Regs};
@@ -30,9 +29,6 @@ pub(crate) const EXIT_SYNC32: u64 = 4;
 
 /// ICH_HCR_EL2.En.
 const HCR_EN: u32 = 1;
-
-/// The first instruction any guest runs is at this count of ticks; for the boot measurement.
-static FIRST_ENTRY: AtomicU64 = AtomicU64::new(0);
 
 unsafe extern "C" {
     fn enter_guest(regs: *mut Regs) -> u64;
@@ -254,7 +250,4 @@ fn load(cpu: &PerCpu, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
     gic.restore_virtual(&state);
     context::load(&context.sys, &context.fp);
     isb();
-    if FIRST_ENTRY.load(Ordering::Relaxed) == 0 {
-        FIRST_ENTRY.store(platform::timer::now(), Ordering::Relaxed);
-    }
 }

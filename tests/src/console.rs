@@ -112,7 +112,7 @@ impl Console {
                 thread::sleep(SETTLE);
                 let late = self.take_match(&output.lock(), pattern);
                 return late.ok_or_else(|| {
-                    self.failure(&format!("{reason} while waiting for '{pattern}'"))
+                    self.failure(&format!("{reason} while waiting for {pattern:?}"))
                 });
             }
             let (next, _) = output

@@ -19,17 +19,17 @@ const REFUSALS: &[Refusal] = &[
     Refusal {
         name: "refusal/no-kernel",
         spoil: |machine| machine.payload = Payload::Nothing,
-        message: "Xenolith cannot start: ",
+        message: "Xenolith cannot start: no kernel for dom0",
     },
     Refusal {
         name: "refusal/too-little-ram",
         spoil: |machine| (machine.ram_mib, machine.dom0_mib) = (256, 512),
-        message: "Xenolith cannot start: ",
+        message: "Xenolith cannot start: dom0: 524288 KiB of its memory are not free",
     },
     Refusal {
         name: "refusal/el1",
         spoil: |machine| machine.el2 = false,
-        message: "Xenolith cannot start: ",
+        message: "Xenolith cannot start: entered at EL1",
     },
 ];
 

@@ -176,12 +176,18 @@ impl<'a> Kernel<'a> {
 
     /// Writes it to `memory` ([`memory_size`](Self::memory_size) bytes); returns how many bytes
     /// were written. What follows them is the kernel's zeroed data, which it clears itself.
-    pub fn load(&self, memory: &mut [u8]) -> Result<usize, ImageError> {
+    ///
+    /// An `Image` that is not compressed is moved by `copy(to, from)`, slices of one length.
+    pub fn load(
+        &self,
+        memory: &mut [u8],
+        copy: impl FnOnce(&mut [u8], &[u8]),
+    ) -> Result<usize, ImageError> {
         if !self.gzip {
             let place = memory
                 .get_mut(..self.payload.len())
                 .ok_or(ImageError::TooBig)?;
-            place.copy_from_slice(self.payload);
+            copy(place, self.payload);
             return Ok(self.payload.len());
         }
         let (status, read, written) = inflate(self.payload, memory);
@@ -333,7 +339,7 @@ mod tests {
             Err(error) => return error,
         };
         let mut memory = alloc::vec![0; kernel.memory_size() as usize];
-        kernel.load(&mut memory).unwrap_err()
+        kernel.load(&mut memory, <[u8]>::copy_from_slice).unwrap_err()
     }
 
     #[test]
@@ -356,7 +362,7 @@ mod tests {
             );
             assert!(kernel.header.anywhere && kernel.header.page_size == PageSize::Size4K);
             let mut memory = alloc::vec![0; 0x1_0000];
-            assert_eq!(kernel.load(&mut memory), Ok(plain.len()));
+            assert_eq!(kernel.load(&mut memory, <[u8]>::copy_from_slice), Ok(plain.len()));
             assert_eq!(memory[..plain.len()], plain);
         }
     }
@@ -415,7 +421,7 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 0x55;
             if let Ok(kernel) = Kernel::open(&bad) {
-                let _ = kernel.load(&mut alloc::vec![0; 0x1_0000]);
+                let _ = kernel.load(&mut alloc::vec![0; 0x1_0000], <[u8]>::copy_from_slice);
             }
         }
     }

@@ -31,10 +31,14 @@ pub(super) fn event_channel_op(cur: &mut Current<'_>, [op, arg, ..]: Args) -> Ca
         EVTCHNOP_UNMASK => event::unmask(domain, port(cur, arg)?)?,
         EVTCHNOP_CLOSE => event::close(domain, port(cur, arg)?)?,
         EVTCHNOP_STATUS => {
-            return update(cur, GuestPtr::new(arg), |op: &mut xen_abi::event::Status| {
-                let target = resolve(cur, op.dom, Class::Target)?;
-                event::status(&*target, op.port, op)
-            });
+            return update(
+                cur,
+                GuestPtr::new(arg),
+                |op: &mut xen_abi::event::Status| {
+                    let target = resolve(cur, op.dom, Class::Target)?;
+                    event::status(&*target, op.port, op)
+                },
+            );
         }
         EVTCHNOP_BIND_VCPU => {
             let op: BindVcpu = read(cur, arg)?;

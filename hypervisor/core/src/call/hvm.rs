@@ -63,5 +63,7 @@ const fn is_known(index: u32) -> bool {
 }
 
 fn not_itself(cur: &Current<'_>, domain: &Domain) -> Result<(), Errno> {
-    (domain.id != cur.domain.id).then_some(()).ok_or(Errno::Perm)
+    (domain.id != cur.domain.id)
+        .then_some(())
+        .ok_or(Errno::Perm)
 }

@@ -129,8 +129,15 @@ impl Guest {
             },
         )
         .unwrap();
-        let mfn = sys.frames.alloc_ram(domain.id, 9, Limits::default()).unwrap();
-        let gfn = if role.direct_mapped { Gfn(mfn.0) } else { Gfn(DOMU_GFN) };
+        let mfn = sys
+            .frames
+            .alloc_ram(domain.id, 9, Limits::default())
+            .unwrap();
+        let gfn = if role.direct_mapped {
+            Gfn(mfn.0)
+        } else {
+            Gfn(DOMU_GFN)
+        };
         domain.p2m.insert(gfn, mfn, PAGES, P2mType::RamRw).unwrap();
         domain.max_pages.store(PAGES as u32 * 2, Ordering::Relaxed);
         let mut mappings = hw.mappings.lock().unwrap();

@@ -36,9 +36,9 @@ impl RunstateArea {
         self.since = now;
     }
 
-    /// The guest wants to see it at `guest`.
+    /// The guest wants to see it at `guest`, or no longer for a null pointer.
     pub fn register(&mut self, guest: GuestPtr<RunstateInfo>) {
-        self.guest = Some(guest);
+        self.guest = (!guest.is_null()).then_some(guest);
     }
 
     /// True if the guest wants to see it.

@@ -12,9 +12,7 @@ pub(super) struct CpuState {
     /// first capacity.
     pub(super) list: Vec<u16>,
     slots: [Slot; MAX_LRS as usize],
-    /// List registers and private physical interrupts of some CPU are this vCPU's.
-    pub(super) loaded: bool,
-    /// Private physical interrupts to deactivate on the CPU that runs it.
+    /// Private physical interrupts to deactivate on the CPU that runs it, if they are active.
     release_ppis: u32,
 }
 
@@ -45,7 +43,6 @@ impl CpuState {
         Self {
             list: Vec::with_capacity(most as usize),
             slots: Default::default(),
-            loaded: false,
             release_ppis: 0,
         }
     }
@@ -115,7 +112,7 @@ impl Home<'_> {
         irq.set(PHYS, false);
         if u32::from(intid) >= NR_PRIVATE {
             self.vgic.hw.irq_set_active(irq.pintid(), false);
-        } else if self.state.loaded {
+        } else {
             self.state.release_ppis |= 1 << (irq.pintid() & 31);
         }
     }
@@ -301,7 +298,6 @@ impl Home<'_> {
         for n in 0..MAX_LRS {
             self.evict(lrs, n);
         }
-        self.state.loaded = false;
     }
 
     fn slot(&self, n: u32) -> Slot {

@@ -3,7 +3,7 @@
 //! list registers are brought up to date.
 
 use super::cpu::{Home, Moved};
-use super::irq::{ACTIVE, EDGE, ENABLED, IN_LR, Irq, LATCH, LINE, LINKED, PHYS, QUEUED};
+use super::irq::{ACTIVE, EDGE, ENABLED, Irq, LATCH, LINE, LINKED, PHYS, QUEUED};
 use super::{HcrBits, ListRegisters, NR_PRIVATE, VcpuNotify, Vgic};
 use core::sync::atomic::Ordering;
 
@@ -151,7 +151,6 @@ impl Vgic {
     ) -> HcrBits {
         let mut moved = Moved::new();
         let hcr = self.at_home(vcpu, |home| {
-            home.state.loaded = true;
             home.cpu.set_dirty(false);
             home.fold(lrs, &mut moved);
             home.fill(lrs)
@@ -271,7 +270,7 @@ impl Vgic {
                 }
                 let moved = home.settle(intid as u16, &mut irq);
                 cell.put(irq);
-                let news = irq != before && irq.has(QUEUED | IN_LR);
+                let news = irq != before && irq.has(QUEUED);
                 if news {
                     home.cpu.set_dirty(true);
                 }

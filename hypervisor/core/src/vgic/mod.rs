@@ -194,8 +194,8 @@ impl Vgic {
 
     /// True if `vcpu` holds the physical private interrupt linked to its `intid` active.
     ///
-    /// After [`Self::unload`] the caller clears the physical active state if so; after the first
-    /// [`Self::enter`] on a CPU it sets the physical state to this.
+    /// Exact when it is not loaded: after [`Self::unload`] the CPU's physical active state is this,
+    /// and before the first [`Self::enter`] on a CPU the caller makes it so.
     pub fn ppi_hw_active(&self, vcpu: u32, intid: u32) -> bool {
         intid < NR_PRIVATE
             && self

@@ -10,15 +10,17 @@ use crate::current::Current;
 use crate::guest::copy::GuestPtr;
 use xen_abi::errno::Errno;
 use xen_abi::grant::{
-    GNTTABOP_CACHE_FLUSH, GNTTABOP_CMD_MASK, GNTTABOP_GET_STATUS_FRAMES, GNTTABOP_GET_VERSION,
-    GNTTABOP_QUERY_SIZE, GNTTABOP_SET_VERSION, GNTTABOP_SETUP_TABLE, GNTTABOP_SWAP_GRANT_REF,
-    GNTTABOP_TRANSFER,
+    GNTTABOP_CACHE_FLUSH, GNTTABOP_CMD_MASK, GNTTABOP_COPY, GNTTABOP_GET_STATUS_FRAMES,
+    GNTTABOP_GET_VERSION, GNTTABOP_MAP_GRANT_REF, GNTTABOP_QUERY_SIZE, GNTTABOP_SET_VERSION,
+    GNTTABOP_SETUP_TABLE, GNTTABOP_SWAP_GRANT_REF, GNTTABOP_TRANSFER, GNTTABOP_UNMAP_GRANT_REF,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
 pub(super) fn grant_table_op(cur: &mut Current<'_>, [cmd, array, count, ..]: Args) -> CallResult {
-    let (cmd, count) = (cmd as u32, count as u32);
-    if i32::try_from(count).is_err() || cmd & !GNTTABOP_CMD_MASK != 0 {
+    let (whole, count) = (cmd as u32, count as u32);
+    let cmd = whole & GNTTABOP_CMD_MASK;
+    // Xen keeps the place of an interrupted cache_flush in the other bits.
+    if i32::try_from(count).is_err() || (cmd != whole && cmd != GNTTABOP_CACHE_FLUSH) {
         return Err(Errno::Inval);
     }
     let call = Call { cmd, array, count };
@@ -31,6 +33,7 @@ pub(super) fn grant_table_op(cur: &mut Current<'_>, [cmd, array, count, ..]: Arg
         GNTTABOP_SWAP_GRANT_REF => call.each(cur, table::swap_grant_ref),
         GNTTABOP_CACHE_FLUSH => call.each(cur, cache::flush),
         GNTTABOP_TRANSFER => Err(Errno::OpNotSupp),
+        GNTTABOP_MAP_GRANT_REF | GNTTABOP_UNMAP_GRANT_REF | GNTTABOP_COPY if count == 0 => OK,
         _ => Err(Errno::NoSys),
     }
 }
@@ -47,7 +50,8 @@ impl Call {
     /// The array's only element: `EINVAL` unless it has one.
     fn only<T>(self) -> Result<GuestPtr<T>, Errno> {
         let only = self.count == 1;
-        only.then_some(GuestPtr::new(self.array)).ok_or(Errno::Inval)
+        only.then_some(GuestPtr::new(self.array))
+            .ok_or(Errno::Inval)
     }
 
     /// Lets `act` do each element, up to the first error.
@@ -61,7 +65,13 @@ impl Call {
             let at = array.at(n.into())?;
             if n > 0 && cur.sys.hw.irq_pending() {
                 let left = self.count.saturating_sub(n);
-                return Ok(Outcome::Again([self.cmd.into(), at.gva().0, left.into(), 0, 0]));
+                return Ok(Outcome::Again([
+                    self.cmd.into(),
+                    at.gva().0,
+                    left.into(),
+                    0,
+                    0,
+                ]));
             }
             act(cur, at)?;
         }

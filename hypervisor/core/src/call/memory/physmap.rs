@@ -11,9 +11,9 @@ use crate::guest::copy::GuestPtr;
 use crate::p2m::{Access, P2mType};
 use xen_abi::errno::Errno;
 use xen_abi::memory::{
-    AddToPhysmap, AddToPhysmapBatch, RemoveFromPhysmap, XENMAPIDX_GRANT_TABLE_STATUS,
-    XENMAPSPACE_DEV_MMIO, XENMAPSPACE_GMFN_FOREIGN, XENMAPSPACE_GMFN_RANGE,
-    XENMAPSPACE_GRANT_TABLE, XENMAPSPACE_SHARED_INFO,
+    AddToPhysmap, AddToPhysmapBatch, RemoveFromPhysmap, XENMAPSPACE_DEV_MMIO,
+    XENMAPSPACE_GMFN_FOREIGN, XENMAPSPACE_GMFN_RANGE, XENMAPSPACE_GRANT_TABLE,
+    XENMAPSPACE_SHARED_INFO,
 };
 
 /// `XENMEM_add_to_physmap`.
@@ -59,10 +59,14 @@ pub(super) fn add_batch(cur: &Current<'_>, call: Call) -> CallResult {
             return call.again(n.into());
         }
         let idx = GuestPtr::<u64>::from(arg.idxs).at(n.into())?.read(memory)?;
-        let gpfn = GuestPtr::<u64>::from(arg.gpfns).at(n.into())?.read(memory)?;
+        let gpfn = GuestPtr::<u64>::from(arg.gpfns)
+            .at(n.into())?
+            .read(memory)?;
         let result = add_one(cur, &domain, source, idx, gpfn);
         let code = result.err().map_or(0, i32::from);
-        GuestPtr::<i32>::from(arg.errs).at(n.into())?.write(memory, &code)?;
+        GuestPtr::<i32>::from(arg.errs)
+            .at(n.into())?
+            .write(memory, &code)?;
     }
     OK
 }
@@ -92,8 +96,7 @@ fn add_one(
         XENMAPSPACE_SHARED_INFO if idx == 0 => domain.shared_info.map(domain, gfn),
         XENMAPSPACE_SHARED_INFO => Err(Errno::Inval),
         XENMAPSPACE_GRANT_TABLE => {
-            // Version 2's status frames are beyond the limit too.
-            const _: () = assert!(XENMAPIDX_GRANT_TABLE_STATUS > u16::MAX as u64);
+            // Version 2's status frames (bit 31) are beyond the limit too.
             let index = u32::try_from(idx).map_err(|_| Errno::Inval)?;
             domain.grants.map(domain, index, gfn)
         }

@@ -152,7 +152,11 @@ fn decrease(domain: &Domain, batch: &Batch<'_>, gfn: Gfn, order: u32) -> Result<
 
 fn decrease_page(domain: &Domain, batch: &Batch<'_>, gfn: Gfn) -> Result<(), Errno> {
     let found = domain.p2m.lookup(gfn).ok_or(Errno::Inval)?;
-    let page = domain.sys.frames.get(found.mfn, domain.id).ok_or(Errno::NXIO)?;
+    let page = domain
+        .sys
+        .frames
+        .get(found.mfn, domain.id)
+        .ok_or(Errno::NXIO)?;
     if !found.ty.is_ram() {
         return Err(Errno::Inval);
     }

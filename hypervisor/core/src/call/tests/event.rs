@@ -7,13 +7,22 @@ use xen_abi::vcpu::{RegisterRunstateMemoryArea, RegisterVcpuInfo, RunstateInfo};
 use xen_abi::{Handle, xen::VIRQ_CONSOLE};
 
 fn alloc(guest: &mut Guest, dom: u16, remote_dom: u16) -> (i64, u32) {
-    let op = AllocUnbound { dom, remote_dom, port: 0 };
+    let op = AllocUnbound {
+        dom,
+        remote_dom,
+        port: 0,
+    };
     let (result, op) = guest.op(EVENT_CHANNEL_OP, 6, op);
     (result, op.port)
 }
 
 fn bind(guest: &mut Guest, remote_dom: u16, remote_port: u32) -> (i64, u32) {
-    let op = BindInterdomain { remote_dom, _pad: 0, remote_port, local_port: 0 };
+    let op = BindInterdomain {
+        remote_dom,
+        _pad: 0,
+        remote_port,
+        local_port: 0,
+    };
     let (result, op) = guest.op(EVENT_CHANNEL_OP, 0, op);
     (result, op.local_port)
 }
@@ -23,7 +32,14 @@ fn on_port(guest: &mut Guest, op: u32, port: u32) -> i64 {
 }
 
 fn status(guest: &mut Guest, dom: u16, port: u32) -> (i64, Status) {
-    let op = Status { dom, _pad: 0, port, status: 9, vcpu: 9, u: [9; 2] };
+    let op = Status {
+        dom,
+        _pad: 0,
+        port,
+        status: 9,
+        vcpu: 9,
+        u: [9; 2],
+    };
     guest.op(EVENT_CHANNEL_OP, 5, op)
 }
 
@@ -31,7 +47,11 @@ fn status(guest: &mut Guest, dom: u16, port: u32) -> (i64, Status) {
 fn null_arguments() {
     let mut machine = Machine::new();
     for op in 0..15 {
-        assert_eq!(machine.dom0().call(EVENT_CHANNEL_OP, &[op, 0]), EFAULT, "{op}");
+        assert_eq!(
+            machine.dom0().call(EVENT_CHANNEL_OP, &[op, 0]),
+            EFAULT,
+            "{op}"
+        );
     }
     for op in [15, 16] {
         assert_eq!(machine.dom0().call(EVENT_CHANNEL_OP, &[op, 0]), ENOSYS);
@@ -45,7 +65,11 @@ fn a_channel() {
     let mut machine = Machine::new();
     let (result, far) = alloc(machine.domu(), SELF, 0);
     assert_eq!((result, far), (0, 1));
-    assert_eq!(on_port(machine.domu(), EVTCHNOP_SEND, far), 0, "unbound: dropped");
+    assert_eq!(
+        on_port(machine.domu(), EVTCHNOP_SEND, far),
+        0,
+        "unbound: dropped"
+    );
     let (result, near) = bind(machine.dom0(), 1, far);
     assert_eq!(result, 0);
     assert_eq!(bind(machine.dom0(), 1, far).0, EINVAL);
@@ -53,7 +77,10 @@ fn a_channel() {
     assert_eq!((result, seen.interdomain()), (0, Some((0, near))));
     assert_eq!(on_port(machine.dom0(), EVTCHNOP_SEND, near), 0);
     let pending = machine.guests[1].shared_info();
-    let word = pending.atomic_u64(48).unwrap().load(core::sync::atomic::Ordering::Relaxed);
+    let word = pending
+        .atomic_u64(48)
+        .unwrap()
+        .load(core::sync::atomic::Ordering::Relaxed);
     assert_eq!(word, 1 << far);
     assert_eq!(on_port(machine.dom0(), EVTCHNOP_CLOSE, near), 0);
     assert_eq!(on_port(machine.dom0(), EVTCHNOP_CLOSE, near), EINVAL);
@@ -73,6 +100,7 @@ fn refusals() {
     assert_eq!(bind(&mut machine.guests[silo], 2, 1).0, EPERM);
     assert_eq!(bind(&mut machine.guests[silo], NOBODY, 1).0, ESRCH);
     assert_eq!(status(machine.domu(), 0, 1).0, EPERM);
+    assert_eq!(alloc(machine.dom0(), SELF, SELF), (0, 1));
     let (result, seen) = status(machine.dom0(), SELF, 0);
     assert_eq!((result, seen.status), (0, EVTCHNSTAT_CLOSED));
     assert_eq!(status(machine.dom0(), SELF, 1023).0, EINVAL);
@@ -84,7 +112,15 @@ fn virqs() {
     let mut machine = Machine::new();
     let guest = machine.dom0();
     let mut virq = |virq, vcpu| {
-        let (result, op) = guest.op(EVENT_CHANNEL_OP, 1, BindVirq { virq, vcpu, port: 0 });
+        let (result, op) = guest.op(
+            EVENT_CHANNEL_OP,
+            1,
+            BindVirq {
+                virq,
+                vcpu,
+                port: 0,
+            },
+        );
         (result, op.port)
     };
     let (result, port) = virq(VIRQ_CONSOLE, 0);
@@ -97,33 +133,63 @@ fn virqs() {
     let mut vcpu = |vcpu| guest.op(EVENT_CHANNEL_OP, 8, BindVcpu { port, vcpu }).0;
     assert_eq!(vcpu(99), ENOENT);
     assert_eq!(vcpu(1), 0);
-    assert_eq!(guest.op(EVENT_CHANNEL_OP, 7, BindIpi { vcpu: 1, port: 0 }).0, 0);
+    assert_eq!(
+        guest
+            .op(EVENT_CHANNEL_OP, 7, BindIpi { vcpu: 1, port: 0 })
+            .0,
+        0
+    );
 }
 
 fn control(guest: &Guest, page: u64, offset: u32, vcpu: u32) -> InitControl {
-    InitControl { control_gfn: guest.gfn(page), offset, vcpu, link_bits: 0, _pad: [0; 7] }
+    InitControl {
+        control_gfn: guest.gfn(page),
+        offset,
+        vcpu,
+        link_bits: 0,
+        _pad: [0; 7],
+    }
 }
 
 #[test]
 fn fifo() {
     let mut machine = Machine::new();
     let guest = machine.domu();
-    let array = ExpandArray { array_gfn: guest.gfn(9) };
+    let array = ExpandArray {
+        array_gfn: guest.gfn(9),
+    };
     assert_eq!(guest.op(EVENT_CHANNEL_OP, 12, array).0, EOPNOTSUPP);
     let port = alloc(guest, SELF, 0).1;
     let priority = |guest: &mut Guest, priority| {
-        guest.op(EVENT_CHANNEL_OP, 13, SetPriority { port, priority }).0
+        guest
+            .op(EVENT_CHANNEL_OP, 13, SetPriority { port, priority })
+            .0
     };
     assert_eq!(priority(guest, 3), ENOSYS);
-    let bad = [control(guest, 8, 4, 0), control(guest, 8, 4096, 0), control(guest, 9999, 0, 0)];
+    let bad = [
+        control(guest, 8, 4, 0),
+        control(guest, 8, 4096, 0),
+        control(guest, 9999, 0, 0),
+    ];
     for op in bad {
         assert_eq!(guest.op(EVENT_CHANNEL_OP, 11, op).0, EINVAL);
     }
-    assert_eq!(guest.op(EVENT_CHANNEL_OP, 11, control(guest, 8, 0, 9)).0, ENOENT);
+    assert_eq!(
+        guest.op(EVENT_CHANNEL_OP, 11, control(guest, 8, 0, 9)).0,
+        ENOENT
+    );
     let (result, op) = guest.op(EVENT_CHANNEL_OP, 11, control(guest, 8, 0, 0));
     assert_eq!((result, op.link_bits), (0, 17));
-    assert_eq!(guest.op(EVENT_CHANNEL_OP, 11, control(guest, 8, 0, 0)).0, EINVAL);
-    assert_eq!(guest.op(EVENT_CHANNEL_OP, 12, ExpandArray { array_gfn: 5 }).0, EINVAL);
+    assert_eq!(
+        guest.op(EVENT_CHANNEL_OP, 11, control(guest, 8, 0, 0)).0,
+        EINVAL
+    );
+    assert_eq!(
+        guest
+            .op(EVENT_CHANNEL_OP, 12, ExpandArray { array_gfn: 5 })
+            .0,
+        EINVAL
+    );
     assert_eq!(guest.op(EVENT_CHANNEL_OP, 12, array).0, 0);
     assert_eq!(priority(guest, 3), 0);
     assert_eq!(priority(guest, 16), EINVAL);
@@ -131,9 +197,15 @@ fn fifo() {
     let mfn = crate::addr::Mfn(guest.mfn.0 + 9);
     let held = |m: &Machine| m.sys.frames.state(mfn).map_or(0, |s| s.references());
     assert_eq!(held(&machine), 2);
-    let reset = machine.domu().op(EVENT_CHANNEL_OP, 10, Reset { dom: SELF }).0;
+    let reset = machine
+        .domu()
+        .op(EVENT_CHANNEL_OP, 10, Reset { dom: SELF })
+        .0;
     assert_eq!((reset, held(&machine)), (0, 1));
-    assert_eq!(status(machine.domu(), SELF, port).1.status, EVTCHNSTAT_CLOSED);
+    assert_eq!(
+        status(machine.domu(), SELF, port).1.status,
+        EVTCHNSTAT_CLOSED
+    );
 }
 
 #[test]
@@ -145,7 +217,10 @@ fn reset_of_others() {
     for _ in 0..100 {
         assert_eq!(alloc(machine.domu(), SELF, 0).0, 0);
     }
-    machine.hw.irq.store(true, core::sync::atomic::Ordering::Relaxed);
+    machine
+        .hw
+        .irq
+        .store(true, core::sync::atomic::Ordering::Relaxed);
     assert_eq!(reset(machine.domu(), SELF), 0);
     assert_eq!(machine.domu().restarts, 3);
     assert_eq!(alloc(machine.domu(), SELF, 0), (0, 1));
@@ -155,7 +230,11 @@ fn reset_of_others() {
 fn vcpu_info() {
     let mut machine = Machine::new();
     let guest = machine.domu();
-    let info = |mfn, offset| RegisterVcpuInfo { mfn, offset, rsvd: 0 };
+    let info = |mfn, offset| RegisterVcpuInfo {
+        mfn,
+        offset,
+        rsvd: 0,
+    };
     let register = |guest: &mut Guest, vcpu: u64, info: RegisterVcpuInfo| {
         let at = guest.put(&info);
         guest.call(VCPU_OP, &[10, vcpu, at])
@@ -185,6 +264,8 @@ fn runstate() {
     assert_eq!(guest.call(VCPU_OP, &[5, 0, 0]), EFAULT);
     assert_eq!(guest.call(VCPU_OP, &[5, 0, area]), 0);
     assert!(guest.get::<RunstateInfo>(at).state <= 3);
-    let area = guest.put(&RegisterRunstateMemoryArea { addr: Handle(NOWHERE) });
+    let area = guest.put(&RegisterRunstateMemoryArea {
+        addr: Handle(NOWHERE),
+    });
     assert_eq!(guest.call(VCPU_OP, &[5, 1, area]), 0);
 }

@@ -4,8 +4,8 @@
 use super::*;
 use core::sync::atomic::Ordering;
 use std::string::String;
-use xen_abi::hvm::HvmParam;
 use xen_abi::Payload;
+use xen_abi::hvm::HvmParam;
 use xen_abi::platform::{PlatformOp, SetTime64};
 use xen_abi::version::{CompileInfo, FeatureInfo};
 use xen_abi::xen::MulticallEntry;
@@ -13,11 +13,39 @@ use xen_abi::xen::MulticallEntry;
 #[test]
 fn unknown_numbers() {
     let mut machine = Machine::new();
-    let odd = [0, 5, 6, 8, 11, 14, 16, 19, 22, 25, 27, 28, 30, 33, 35, 36, 41, 43, 64, u64::MAX];
+    let odd = [
+        0,
+        5,
+        6,
+        8,
+        11,
+        14,
+        16,
+        19,
+        22,
+        25,
+        27,
+        28,
+        30,
+        33,
+        35,
+        36,
+        41,
+        43,
+        64,
+        u64::MAX,
+    ];
     for number in odd {
         assert_eq!(machine.dom0().call(number, &[]), ENOSYS, "{number}");
     }
-    for (number, answer) in [(7, EFAULT), (32, EFAULT), (34, EFAULT), (12, 0), (13, 0), (20, 0)] {
+    for (number, answer) in [
+        (7, EFAULT),
+        (32, EFAULT),
+        (34, EFAULT),
+        (12, 0),
+        (13, 0),
+        (20, 0),
+    ] {
         assert_eq!(machine.dom0().call(number, &[]), answer, "{number}");
     }
     assert_eq!(machine.dom0().call(21, &[]), EINVAL);
@@ -48,7 +76,16 @@ fn version_strings() {
     for cmd in [1, 2, 3, 4, 5, 6, 8, 9] {
         assert_eq!(v(guest, cmd, 0), EFAULT, "{cmd}");
     }
-    let lengths = [(7, 4096), (10, 20), (11, 11), (12, 16), (13, 0), (14, 23), (15, ENOSYS), (16, ENOSYS)];
+    let lengths = [
+        (7, 4096),
+        (10, 20),
+        (11, 11),
+        (12, 16),
+        (13, 0),
+        (14, 23),
+        (15, ENOSYS),
+        (16, ENOSYS),
+    ];
     for (cmd, length) in lengths {
         assert_eq!(v(guest, cmd, 0), length, "{cmd}");
     }
@@ -88,14 +125,21 @@ fn variable_strings() {
     assert_eq!(&guest.get::<[u8; 9]>(page_u), b"<denied>\0");
     assert_eq!(guest.call(XEN_VERSION, &[10, 0]), EPERM);
     assert_eq!(guest.call(XEN_VERSION, &[14, 0]), EPERM);
-    assert_eq!(guest.call(XEN_VERSION, &[1, page]), EFAULT, "another's page");
+    assert_eq!(
+        guest.call(XEN_VERSION, &[1, page]),
+        EFAULT,
+        "another's page"
+    );
 }
 
 #[test]
 fn features() {
     let mut machine = Machine::new();
     let ask = |guest: &mut Guest, submap_idx| {
-        let info = FeatureInfo { submap_idx, submap: 0 };
+        let info = FeatureInfo {
+            submap_idx,
+            submap: 0,
+        };
         let (result, info) = guest.op(XEN_VERSION, 6, info);
         (result, info.submap)
     };
@@ -109,7 +153,12 @@ fn hvm_params() {
     let mut machine = Machine::new();
     let value = 0x0200_0000_0000_0210;
     machine.dom0().domain.hvm_params.lock()[0] = value;
-    let param = |domid, index, value| HvmParam { domid, pad: 0, index, value };
+    let param = |domid, index, value| HvmParam {
+        domid,
+        pad: 0,
+        index,
+        value,
+    };
     let mut get = |m: &mut Machine, who: usize, domid, index| {
         let (result, param) = m.guests[who].op(HVM_OP, 1, param(domid, index, 5));
         (result, param.value)
@@ -155,11 +204,20 @@ fn console() {
 #[test]
 fn wall_clock() {
     let mut machine = Machine::new();
-    let time = |mbz| SetTime64 { secs: (1 << 32) + 100, nsecs: 500_000_000, mbz, system_time: 1_000_000_000 };
+    let time = |mbz| SetTime64 {
+        secs: (1 << 32) + 100,
+        nsecs: 500_000_000,
+        mbz,
+        system_time: 1_000_000_000,
+    };
     let op = |cmd, interface_version, mbz| {
         let mut u = Payload::ZERO;
         u.set(&time(mbz));
-        PlatformOp { cmd, interface_version, u }
+        PlatformOp {
+            cmd,
+            interface_version,
+            u,
+        }
     };
     let version = 0x0300_0001;
     let mut set = |m: &mut Machine, who: usize, op: PlatformOp| {
@@ -189,7 +247,11 @@ fn assists() {
 }
 
 fn entry(op: u64, args: [u64; 6]) -> MulticallEntry {
-    MulticallEntry { op, result: 99, args }
+    MulticallEntry {
+        op,
+        result: 99,
+        args,
+    }
 }
 
 #[test]
@@ -204,7 +266,9 @@ fn multicalls() {
     ];
     let at = guest.put(&list);
     assert_eq!(guest.call(MULTICALL, &[at, 4]), 0);
-    let results = guest.get::<[MulticallEntry; 4]>(at).map(|e| e.result as i64);
+    let results = guest
+        .get::<[MulticallEntry; 4]>(at)
+        .map(|e| e.result as i64);
     assert_eq!(results, [0x40014, ENOSYS, EFAULT, EINVAL]);
     assert_eq!(guest.call(MULTICALL, &[NOWHERE, 1]), EFAULT);
 }
@@ -223,7 +287,10 @@ fn multicall_goes_on_where_it_was_interrupted() {
     ];
     let at = guest.put(&list);
     assert_eq!(guest.call(MULTICALL, &[at, 3]), 0);
-    assert_eq!(guest.get::<[MulticallEntry; 3]>(at).map(|e| e.result), [0x40014, 0, 0x40014]);
+    assert_eq!(
+        guest.get::<[MulticallEntry; 3]>(at).map(|e| e.result),
+        [0x40014, 0, 0x40014]
+    );
     assert_eq!(*hw.console.lock().unwrap(), [b'y'; 600]);
     assert!(guest.restarts >= 4);
 }

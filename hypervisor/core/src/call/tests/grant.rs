@@ -46,15 +46,39 @@ fn counts_and_commands() {
 #[test]
 fn size_and_version() {
     let mut machine = Machine::new();
-    let size = |dom| QuerySize { dom, _pad0: 0, nr_frames: 0, max_nr_frames: 0, status: 9, _pad1: 0 };
+    let size = |dom| QuerySize {
+        dom,
+        _pad0: 0,
+        nr_frames: 0,
+        max_nr_frames: 0,
+        status: 9,
+        _pad1: 0,
+    };
     let (result, op) = one(machine.domu(), 6, size(SELF));
-    assert_eq!((result, op.status, op.nr_frames, op.max_nr_frames), (0, 0, 1, 64));
-    assert_eq!(one(machine.domu(), 6, size(NOBODY)).1.status, GNTST_BAD_DOMAIN);
-    assert_eq!(one(machine.domu(), 6, size(0)).1.status, GNTST_PERMISSION_DENIED);
+    assert_eq!(
+        (result, op.status, op.nr_frames, op.max_nr_frames),
+        (0, 0, 1, 64)
+    );
+    assert_eq!(
+        one(machine.domu(), 6, size(NOBODY)).1.status,
+        GNTST_BAD_DOMAIN
+    );
+    assert_eq!(
+        one(machine.domu(), 6, size(0)).1.status,
+        GNTST_PERMISSION_DENIED
+    );
     for (version, answer) in [(1, 0), (2, ENOSYS), (3, EINVAL)] {
         assert_eq!(one(machine.domu(), 8, SetVersion { version }).0, answer);
     }
-    let (result, op) = one(machine.domu(), 10, GetVersion { dom: SELF, _pad: 0, version: 0 });
+    let (result, op) = one(
+        machine.domu(),
+        10,
+        GetVersion {
+            dom: SELF,
+            _pad: 0,
+            version: 0,
+        },
+    );
     assert_eq!((result, op.version), (0, 1));
 }
 
@@ -72,9 +96,16 @@ fn setup() {
         frame_list: Handle(list),
     };
     assert_eq!(one(guest, 2, setup(65, list)).1.status, GNTST_GENERAL_ERROR);
-    assert_eq!(one(guest, 2, setup(3, NOWHERE)).1.status, GNTST_BAD_VIRT_ADDR);
+    assert_eq!(
+        one(guest, 2, setup(3, NOWHERE)).1.status,
+        GNTST_BAD_VIRT_ADDR
+    );
     assert_eq!(guest.call(GRANT_TABLE_OP, &[2, list, 2]), EINVAL);
-    guest.domain.grants.map(&guest.domain, 1, crate::addr::Gfn(0x38001)).unwrap();
+    guest
+        .domain
+        .grants
+        .map(&guest.domain, 1, crate::addr::Gfn(0x38001))
+        .unwrap();
     assert_eq!(one(guest, 2, setup(3, list)).1.status, GNTST_OKAY);
     assert_eq!(guest.get::<[u64; 3]>(list), [u64::MAX, 0x38001, u64::MAX]);
 }
@@ -88,15 +119,33 @@ fn swapping() {
     let page = sys.frames.get(frame, guest.domain.id).unwrap();
     let page = crate::call::page::share(sys.map, page);
     page.atomic_u64(8 * 8).unwrap().store(11, Ordering::Relaxed);
-    let swap = |ref_a, ref_b| SwapGrantRef { ref_a, ref_b, status: 9, _pad: 0 };
+    let swap = |ref_a, ref_b| SwapGrantRef {
+        ref_a,
+        ref_b,
+        status: 9,
+        _pad: 0,
+    };
     assert_eq!(one(guest, 11, swap(8, 511)).1.status, GNTST_OKAY);
-    assert_eq!(page.atomic_u64(511 * 8).unwrap().load(Ordering::Relaxed), 11);
+    assert_eq!(
+        page.atomic_u64(511 * 8).unwrap().load(Ordering::Relaxed),
+        11
+    );
     assert_eq!(page.atomic_u64(8 * 8).unwrap().load(Ordering::Relaxed), 0);
     assert_eq!(one(guest, 11, swap(8, 512)).1.status, GNTST_BAD_GNTREF);
 }
 
 fn cache(machine: &mut Machine, a: u64, offset: u16, length: u16, op: u32) -> i64 {
-    one(machine.dom0(), 12, CacheFlush { a, offset, length, op }).0
+    one(
+        machine.dom0(),
+        12,
+        CacheFlush {
+            a,
+            offset,
+            length,
+            op,
+        },
+    )
+    .0
 }
 
 #[test]
@@ -119,10 +168,18 @@ fn cache_flush() {
     ] {
         assert_eq!(cache(&mut machine, a, offset, length, op), answer);
     }
-    let free = machine.sys.frames.alloc(0, crate::frame::Limits::default()).unwrap();
+    let free = machine
+        .sys
+        .frames
+        .alloc(0, crate::frame::Limits::default())
+        .unwrap();
     assert_eq!(cache(&mut machine, free.base().0, 0, 1, 1), EPERM);
     machine.hw.take_events();
-    for (op, how) in [(1, CacheOp::Clean), (2, CacheOp::Invalidate), (3, CacheOp::CleanInvalidate)] {
+    for (op, how) in [
+        (1, CacheOp::Clean),
+        (2, CacheOp::Invalidate),
+        (3, CacheOp::CleanInvalidate),
+    ] {
         assert_eq!(cache(&mut machine, own | 0x123, 0xf80, 0x80, op), 0);
         let range = PaRange::new(Pa(own + 0xf80), 0x80).unwrap();
         assert_eq!(machine.hw.take_events(), [Event::Cache(range, how)]);
@@ -136,7 +193,12 @@ fn arrays_go_on_where_they_were_interrupted() {
     let hw = machine.hw;
     let guest = machine.dom0();
     let a = guest.mfn.base().0;
-    let ops = [1u16, 2, 3].map(|length| CacheFlush { a, offset: 0, length, op: 1 });
+    let ops = [1u16, 2, 3].map(|length| CacheFlush {
+        a,
+        offset: 0,
+        length,
+        op: 1,
+    });
     let at = guest.put(&ops);
     hw.take_events();
     assert_eq!(guest.call(GRANT_TABLE_OP, &[12, at, 3]), 0);

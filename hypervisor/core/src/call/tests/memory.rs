@@ -9,7 +9,13 @@ use xen_abi::Handle;
 use xen_abi::memory::*;
 
 fn add(domid: u16, space: u32, idx: u64, gpfn: u64) -> AddToPhysmap {
-    AddToPhysmap { domid, size: 1, space, idx, gpfn }
+    AddToPhysmap {
+        domid,
+        size: 1,
+        space,
+        idx,
+        gpfn,
+    }
 }
 
 fn reservation(domid: u16, extents: u64, nr_extents: u64, extent_order: u32) -> MemoryReservation {
@@ -98,7 +104,8 @@ fn devices() {
     let mut machine = Machine::new();
     let guest = machine.dom0();
     let p2m = &guest.domain.p2m;
-    p2m.insert(Gfn(0x9000), Mfn(0x9000), 1, P2mType::MmioDevice).unwrap();
+    p2m.insert(Gfn(0x9000), Mfn(0x9000), 1, P2mType::MmioDevice)
+        .unwrap();
     assert_eq!(guest.op(MEMORY_OP, 7, add(SELF, 5, 0x9030, 0x100)).0, 0);
     assert_eq!(guest.domain.p2m.lookup(Gfn(0x100)), None);
     assert_eq!(guest.op(MEMORY_OP, 7, add(SELF, 5, 0x9000, 0x100)).0, 0);
@@ -111,7 +118,11 @@ fn devices() {
 }
 
 fn remove(guest: &mut Guest, gpfn: u64) -> i64 {
-    let arg = RemoveFromPhysmap { domid: SELF, _pad: [0; 6], gpfn };
+    let arg = RemoveFromPhysmap {
+        domid: SELF,
+        _pad: [0; 6],
+        gpfn,
+    };
     guest.op(MEMORY_OP, 15, arg).0
 }
 
@@ -197,7 +208,10 @@ fn a_batch_goes_on_where_it_was_interrupted() {
     machine.hw.irq.store(true, Ordering::Relaxed);
     let idxs = core::array::from_fn::<u64, 5, _>(|n| DOMU_GFN + n as u64);
     let gpfns = [0x30, 0x31, 0x32, 0x33, 0x34];
-    assert_eq!(map_foreign(&mut machine, &idxs, &gpfns), (0, std::vec![0; 5]));
+    assert_eq!(
+        map_foreign(&mut machine, &idxs, &gpfns),
+        (0, std::vec![0; 5])
+    );
     assert_eq!(machine.dom0().restarts, 4);
 }
 
@@ -212,7 +226,11 @@ fn balloon_of_a_domu() {
     assert_eq!(change(guest, 1, SELF, &gfns, 0), 0, "not there any more");
     assert_eq!(change(guest, 6, SELF, &gfns, 0), 3);
     assert_eq!(guest.tot_pages(), PAGES as u32);
-    assert_eq!(machine.sys.frames.free_pages(), free - 1, "the table of the split block");
+    assert_eq!(
+        machine.sys.frames.free_pages(),
+        free - 1,
+        "the table of the split block"
+    );
     // Limits.
     let guest = machine.domu();
     assert_eq!(change(guest, 6, SELF, &[1 << 40], 0), 0);
@@ -233,7 +251,11 @@ fn new_pages_are_zero() {
     let mut machine = Machine::new();
     let guest = machine.domu();
     assert_eq!(change(guest, 6, SELF, &[0x900], 0), 1);
-    let (page, _) = guest.domain.p2m.page(Gfn(0x900), crate::p2m::Access::Read).unwrap();
+    let (page, _) = guest
+        .domain
+        .p2m
+        .page(Gfn(0x900), crate::p2m::Access::Read)
+        .unwrap();
     let page = crate::call::page::share(machine.sys.map, page);
     let mut bytes = [1; 4096];
     page.read(0, &mut bytes).unwrap();
@@ -262,7 +284,10 @@ fn a_xen_page_is_unmapped_not_freed() {
     let gfn = guest.gfn(7);
     assert_eq!(guest.op(MEMORY_OP, 7, add(SELF, 0, 0, gfn)).0, 0);
     assert_eq!(change(guest, 1, SELF, &[gfn], 0), 1);
-    let state = machine.sys.frames.state(machine.guests[1].domain.shared_info.mfn());
+    let state = machine
+        .sys
+        .frames
+        .state(machine.guests[1].domain.shared_info.mfn());
     assert!(state.is_some_and(|s| s.is_allocated() && s.owner() == Some(DomId(1))));
     assert_eq!(machine.domu().op(MEMORY_OP, 7, add(SELF, 0, 0, gfn)).0, 0);
 }

@@ -21,13 +21,24 @@ fn arguments() {
     for op in [8, 9] {
         assert_eq!(machine.dom0().call(SCHED_OP, &[op, 0]), ENOSYS);
     }
-    let remote = |domain_id| RemoteShutdown { domain_id, _pad: 0, reason: 0 };
+    let remote = |domain_id| RemoteShutdown {
+        domain_id,
+        _pad: 0,
+        reason: 0,
+    };
     assert_eq!(machine.dom0().op(SCHED_OP, 4, remote(NOBODY)).0, ESRCH);
     assert_eq!(machine.dom0().op(SCHED_OP, 4, remote(SELF)).0, ESRCH);
     assert_eq!(machine.domu().op(SCHED_OP, 4, remote(2)).0, EPERM);
-    assert_eq!(machine.dom0().op(SCHED_OP, 7, PinOverride { pcpu: -1 }).0, EINVAL);
-    assert_eq!(machine.domu().op(SCHED_OP, 7, PinOverride { pcpu: 0 }).0, EPERM);
-    let watchdog = |guest: &mut Guest, id, timeout| guest.op(SCHED_OP, 6, Watchdog { id, timeout }).0;
+    assert_eq!(
+        machine.dom0().op(SCHED_OP, 7, PinOverride { pcpu: -1 }).0,
+        EINVAL
+    );
+    assert_eq!(
+        machine.domu().op(SCHED_OP, 7, PinOverride { pcpu: 0 }).0,
+        EPERM
+    );
+    let watchdog =
+        |guest: &mut Guest, id, timeout| guest.op(SCHED_OP, 6, Watchdog { id, timeout }).0;
     assert_eq!(watchdog(machine.domu(), 5, 1), EINVAL);
     assert_eq!(watchdog(machine.domu(), 1, 1), EINVAL);
     assert_eq!(watchdog(machine.domu(), 0, 30), 1);
@@ -44,8 +55,15 @@ fn shutdown() {
     assert_eq!(flags(machine.domu()), 0);
     assert_eq!(machine.domu().op(SCHED_OP, 2, Shutdown { reason: 1 }).0, 0);
     assert_eq!(flags(machine.domu()), pause::DOMAIN);
-    assert_eq!(machine.domu().domain.life.lock().shutdown_code, Some(reason));
-    let remote = RemoteShutdown { domain_id: 2, _pad: 0, reason: 3 };
+    assert_eq!(
+        machine.domu().domain.life.lock().shutdown_code,
+        Some(reason)
+    );
+    let remote = RemoteShutdown {
+        domain_id: 2,
+        _pad: 0,
+        reason: 3,
+    };
     assert_eq!(machine.dom0().op(SCHED_OP, 4, remote).0, 0);
     assert_eq!(machine.guests[2].domain.life.lock().shutdown_code, Some(3));
 }
@@ -64,16 +82,30 @@ fn block_unmasks() {
 fn poll(machine: &mut Machine, ports: &[u32], timeout: u64) -> i64 {
     let guest = machine.domu();
     let list = guest.put(ports);
-    let op = Poll { ports: Handle(list), nr_ports: ports.len() as u32, _pad: 0, timeout };
+    let op = Poll {
+        ports: Handle(list),
+        nr_ports: ports.len() as u32,
+        _pad: 0,
+        timeout,
+    };
     guest.op(SCHED_OP, 3, op).0
 }
 
 /// Two ports of d1, each connected to one of dom0, which are returned too.
 fn channels(machine: &mut Machine) -> ([u32; 2], [u32; 2]) {
     let mut connect = |_| {
-        let op = AllocUnbound { dom: SELF, remote_dom: 0, port: 0 };
+        let op = AllocUnbound {
+            dom: SELF,
+            remote_dom: 0,
+            port: 0,
+        };
         let far = machine.domu().op(EVENT_CHANNEL_OP, 6, op).1.port;
-        let op = BindInterdomain { remote_dom: 1, _pad: 0, remote_port: far, local_port: 0 };
+        let op = BindInterdomain {
+            remote_dom: 1,
+            _pad: 0,
+            remote_port: far,
+            local_port: 0,
+        };
         (far, machine.dom0().op(EVENT_CHANNEL_OP, 0, op).1.local_port)
     };
     let [a, b] = [0, 1].map(&mut connect);
@@ -84,7 +116,12 @@ fn channels(machine: &mut Machine) -> ([u32; 2], [u32; 2]) {
 fn polls() {
     let mut machine = Machine::new();
     let (far, near) = channels(&mut machine);
-    let too_many = Poll { ports: Handle(0), nr_ports: 129, _pad: 0, timeout: 0 };
+    let too_many = Poll {
+        ports: Handle(0),
+        nr_ports: 129,
+        _pad: 0,
+        timeout: 0,
+    };
     assert_eq!(machine.domu().op(SCHED_OP, 3, too_many).0, EINVAL);
     assert_eq!(poll(&mut machine, &[5000], 0), EINVAL);
     assert_eq!(flags(machine.domu()), 0);

@@ -144,6 +144,8 @@ impl Physical {
         for event in self.hw.take_events() {
             match event {
                 Event::IrqEnable(intid, on) => self.line(intid).enabled = on,
+                // A private one may have been seen to when its vCPU was switched out.
+                Event::IrqSetActive(intid @ 0..32, false) => self.line(intid).active = false,
                 Event::IrqSetActive(intid, false) => self.end(intid),
                 Event::IrqRoute(..) => {}
                 other => panic!("{other:?}"),

