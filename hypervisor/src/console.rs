@@ -164,21 +164,24 @@ pub(crate) fn enable_input() {
     }
 }
 
-/// Takes in what the UART received; `sink` is told of each byte's fate, no lock held.
-pub(crate) fn receive(sink: &mut dyn FnMut(Input)) {
-    // Bounded: a UART that never runs dry comes back with its next interrupt.
+/// Takes in what the UART received; `sink` is told of each byte's fate, no lock held. False if
+/// there may be more.
+pub(crate) fn receive(sink: &mut dyn FnMut(Input)) -> bool {
+    // Cleared before reading: a byte that comes after the last look raises it anew.
+    if let Some(uart) = &OUTPUT.lock().uart {
+        uart.clear_interrupts();
+    }
+    // Bounded, however fast somebody pastes.
     for _ in 0..256 {
         let byte = match &OUTPUT.lock().uart {
             Some(uart) => uart.read_byte(),
             None => None,
         };
-        let Some(byte) = byte else { break };
+        let Some(byte) = byte else { return true };
         let fate = INPUT.lock().accept(byte);
         sink(fate);
     }
-    if let Some(uart) = &OUTPUT.lock().uart {
-        uart.clear_interrupts();
-    }
+    false
 }
 
 /// dom0 reads its input.

@@ -55,7 +55,11 @@ fn dispatch(ack: &Ack, loaded: Option<(&Domain, u32)>, handled: &mut Handled) {
                 return domain.vgic.hw_fired(PPI_VIRT_TIMER, Some(vcpu), domain);
             }
         }
-        n if Some(n) == irqs.uart => console_input(),
+        n if Some(n) == irqs.uart => {
+            if !console_input() {
+                gic.set_pending(n, true);
+            }
+        }
         n if n >= 32 => return device(n),
         n => log::warn!("unexpected interrupt {n}"),
     }
@@ -71,9 +75,10 @@ fn device(intid: u32) {
     }
 }
 
-fn console_input() {
+/// False if there is more input than was taken.
+fn console_input() -> bool {
     let mut for_dom0 = false;
-    console::receive(&mut |input| match input {
+    let all = console::receive(&mut |input| match input {
         Input::Dom0(_) => for_dom0 = true,
         Input::Key(key) => keys::handle(key),
         Input::Switched(to_dom0) => {
@@ -87,6 +92,7 @@ fn console_input() {
     {
         event::raise_virq(&*domain, VIRQ_CONSOLE);
     }
+    all
 }
 
 /// As [`handle`], for the vCPU that runs.

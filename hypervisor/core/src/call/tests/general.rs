@@ -159,7 +159,7 @@ fn hvm_params() {
         index,
         value,
     };
-    let mut get = |m: &mut Machine, who: usize, domid, index| {
+    let get = |m: &mut Machine, who: usize, domid, index| {
         let (result, param) = m.guests[who].op(HVM_OP, 1, param(domid, index, 5));
         (result, param.value)
     };
@@ -220,7 +220,7 @@ fn wall_clock() {
         }
     };
     let version = 0x0300_0001;
-    let mut set = |m: &mut Machine, who: usize, op: PlatformOp| {
+    let set = |m: &mut Machine, who: usize, op: PlatformOp| {
         let guest = &mut m.guests[who];
         let at = guest.put(&op);
         guest.call(PLATFORM_OP, &[at])

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Translation: flat, 1 GiB blocks, 39 bits. Virtual and intermediate physical addresses are the same, so a hypercall
+//! buffer is translated as any kernel's is, and what is not mapped here is known not to have reached the hypervisor.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::barrier;
+
+/// Attribute 0 Device-nGnRE, 1 Normal write-back.
+pub(crate) const MAIR: u64 = 0xff << 8 | 0x04;
+/// T0SZ 25, walks write-back inner shareable, no TTBR1; head.S adds IPS.
+pub(crate) const TCR: u64 = 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8 | 25;
+/// M, C, I and the bits that are one in Armv8.0.
+pub(crate) const SCTLR: u64 = 0x30d0_1805;
+/// Block, accessed, inner shareable, attribute 1.
+pub(crate) const NORMAL_BLOCK: u64 = 1 << 10 | 3 << 8 | 1 << 2 | 1;
+/// Block, accessed, never executable, attribute 0.
+const DEVICE_BLOCK: u64 = 1 << 54 | 1 << 53 | 1 << 10 | 1;
+
+const GIB: u64 = 1 << 30;
+
+unsafe extern "C" {
+    #[link_name = "_translation_table"]
+    static TABLE: [AtomicU64; 512];
+}
+
+/// What lies in a gigabyte.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Memory,
+    Device,
+}
+
+/// Maps the gigabytes that `size` bytes at `base` lie in; those mapped before stay as they are.
+pub(crate) fn map(base: u64, size: u64, kind: Kind) {
+    let last = base.saturating_add(size.saturating_sub(1)) / GIB;
+    // SAFETY: link.ld sets the page aside for this table; its entries are atomics.
+    let table = unsafe { &TABLE };
+    for (index, entry) in (0_u64..).zip(table) {
+        if index < base / GIB || index > last || entry.load(Ordering::Relaxed) != 0 {
+            continue;
+        }
+        let block = match kind {
+            Kind::Memory => NORMAL_BLOCK,
+            Kind::Device => DEVICE_BLOCK,
+        };
+        entry.store(index * GIB | block, Ordering::Relaxed);
+    }
+    barrier::dsb();
+    barrier::isb();
+}

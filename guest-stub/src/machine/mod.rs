@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The virtual machine as its kernel sees it: processor, interrupt controller, timers, firmware, device tree.
+
+pub(crate) mod barrier;
+pub(crate) mod cpu;
+pub(crate) mod dt;
+pub(crate) mod exception;
+pub(crate) mod gic;
+pub(crate) mod mmio;
+pub(crate) mod mmu;
+pub(crate) mod once;
+pub(crate) mod psci;
+pub(crate) mod sysreg;
+pub(crate) mod timer;
