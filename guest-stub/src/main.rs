@@ -1,7 +1,59 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+//! A small kernel at EL1 that runs as dom0 and measures (`bench` on its command line) or checks (`check`) the
+//! hypervisor under it.
 #![no_std]
 #![no_main]
+
+mod bench;
+mod console;
+mod machine;
+mod text;
+mod xen;
+
+use console::println;
+use machine::{dt, gic, mmu, psci};
+
+core::arch::global_asm!(
+    include_str!("head.S"),
+    NORMAL_BLOCK = const mmu::NORMAL_BLOCK,
+    MAIR = const mmu::MAIR,
+    TCR = const mmu::TCR,
+    SCTLR = const mmu::SCTLR,
+);
+
+/// The boot CPU, with the MMU on: the device tree's address, and the physical counter at the first instruction.
+#[unsafe(no_mangle)]
+extern "C" fn boot_main(tree: u64, first_count: u64) -> ! {
+    dt::read(tree);
+    gic::start();
+    let mut words = dt::facts().arguments.split_whitespace();
+    match words.find(|word| matches!(*word, "bench" | "check")) {
+        Some("bench") => bench::run(first_count),
+        _ => println!("guest-stub: say bench or check on the command line"),
+    }
+    psci::system_off()
+}
+
+/// Every other CPU.
+#[unsafe(no_mangle)]
+extern "C" fn secondary_main() -> ! {
+    gic::start_cpu();
+    loop {
+        machine::barrier::wfe();
+    }
+}
+
+/// Where the image was loaded.
+fn image_start() -> u64 {
+    unsafe extern "C" {
+        #[link_name = "_image_start"]
+        static IMAGE: u8;
+    }
+    &raw const IMAGE as u64
+}
+
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    println!("Bail out! {info}");
+    psci::system_off()
 }

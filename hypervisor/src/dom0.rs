@@ -6,6 +6,7 @@ use crate::panic::refuse;
 use crate::{copy, machine, mmu, percpu};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use hv_core::addr::{DomId, Gfn, Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, PaRange};
 use hv_core::boot::dom0_dt::{self, Dom0Layout};
 use hv_core::boot::dom0_map::{Dom0Map, V2mFrame};
@@ -70,7 +71,7 @@ pub(crate) fn build(sys: &'static System, host: &Host, geometry: Stage2Geometry)
     let domain = create(sys, host, geometry, &banks);
     map_memory(&domain, &banks, &map);
     route(&domain, &map);
-    start(sys, host, &domain, &banks, &fates);
+    start(sys, host, &domain, &banks, (&fates, &map.reserved));
     for module in host.modules.ranges() {
         if let Err(error) = sys.frames.free_range(module) {
             log::warn!("boot module at {}: {error:?}", module.start);
@@ -132,6 +133,8 @@ fn create(sys: &'static System, host: &Host, geometry: Stage2Geometry, banks: &[
     if sys.options.dom0_vcpus_pin {
         domain.vcpus().iter().for_each(|vcpu| vcpu.sched.pin());
     }
+    let pages = banks.iter().map(PaRange::size).sum::<u64>() >> PAGE_SHIFT;
+    domain.max_pages.store(u32::try_from(pages).unwrap_or(u32::MAX), Ordering::Relaxed);
     sys.domains.insert(domain.clone());
     log::info!("dom0 has {nr_vcpus} vCPUs, {} MiB", banks.iter().map(PaRange::size).sum::<u64>() >> 20);
     domain
@@ -216,7 +219,13 @@ fn route(domain: &Arc<Domain>, map: &Dom0Map) {
     log::info!("dom0 has {} ranges of registers, {} interrupts", map.mmio.len(), all.len());
 }
 
-fn start(sys: &'static System, host: &Host, domain: &Arc<Domain>, banks: &[PaRange], fates: &Fates) {
+fn start(
+    sys: &'static System,
+    host: &Host,
+    domain: &Arc<Domain>,
+    banks: &[PaRange],
+    described: (&Fates, &[PaRange]),
+) {
     let (Some(module), Some(&bank)) = (host.modules.kernel(), banks.first()) else { return };
     let kernel = Kernel::open(bytes(module.range))
         .unwrap_or_else(|error| refuse(format_args!("dom0's kernel, {}: {error}", module.node.path())));
@@ -229,7 +238,7 @@ fn start(sys: &'static System, host: &Host, domain: &Arc<Domain>, banks: &[PaRan
     };
     let place = or_refuse!(dom0_mem::place(bank, payload));
     let initrd = ramdisk.and_then(|range| PaRange::new(place.ramdisk, range.size()));
-    let dtb = device_tree(sys, host, domain, banks, fates, initrd);
+    let dtb = device_tree(sys, host, domain, banks, described, initrd);
     if dtb.len() as u64 > DTB_SPACE {
         refuse(format_args!("dom0's device tree has {} bytes, {DTB_SPACE} at most are supported", dtb.len()));
     }
@@ -251,15 +260,14 @@ fn device_tree(
     host: &Host,
     domain: &Domain,
     banks: &[PaRange],
-    fates: &Fates,
+    (fates, reserved): (&Fates, &[PaRange]),
     initrd: Option<PaRange>,
 ) -> Vec<u8> {
     let text = mmu::image().text.start;
     let frames = u64::from(sys.options.gnttab_max_frames.clamp(1, 64));
     let grant_region = PaRange { start: text, end: Pa(text.0 + frames * PAGE_SIZE) };
-    let reserved: Vec<PaRange> = host.dt.reserved_memory().iter().map(|r| r.range).collect();
     let mut used = banks.to_vec();
-    used.extend(&reserved);
+    used.extend(reserved);
     used.extend(host.dt.memory_reservations());
     used.push(grant_region);
     let extended = match sys.options.ext_regions {
@@ -270,7 +278,7 @@ fn device_tree(
     let timer = or_refuse!(host.dt.timer());
     let layout = Dom0Layout {
         banks,
-        reserved: &reserved,
+        reserved,
         grant_region,
         extended_regions: &extended,
         vcpus: &vcpus,

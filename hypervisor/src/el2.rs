@@ -294,18 +294,36 @@ pub(crate) fn reset_after_panic() {
     }
 }
 
+/// HCR_EL2 bits that trap what guests do not have, on CPUs that have it: TLOR (limited ordering
+/// regions) and TERR (RAS error records).
+pub(crate) fn hcr_by_feature() -> u64 {
+    let has_lor = mrs!("id_aa64mmfr1_el1") >> 16 & 0xf != 0;
+    let has_ras = mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0;
+    u64::from(has_lor) << 35 | u64::from(has_ras) << 36
+}
+
+/// Forgets the stage-1 translations of the VMID in VTTBR_EL2 on this CPU: those of another vCPU
+/// of the same domain, whose ASIDs need not mean the same.
+pub(crate) fn flush_stage1_local() {
+    // SAFETY: translations are looked up again.
+    unsafe { asm!("tlbi vmalle1", "dsb nsh", options(nostack, preserves_flags)) };
+}
+
 /// What every CPU sets before it runs a guest.
 pub(crate) fn init_cpu() {
     let vtcr = machine::get().vtcr;
     let has_fgt = mrs!("id_aa64mmfr0_el1") >> 56 & 0xf != 0;
     let has_hcx = mrs!("id_aa64mmfr1_el1") >> 40 & 0xf != 0;
+    let has_spe = mrs!("id_aa64dfr0_el1") >> 32 & 0xf != 0;
+    let has_trf = mrs!("id_aa64dfr0_el1") >> 40 & 0xf != 0;
+    let mdcr = 0xe60 | u64::from(has_spe) << 14 | u64::from(has_trf) << 19;
     // SAFETY: EL2 control registers; no guest runs yet. Values: HCR as a guest's less stage 2, so
     // that interrupts arrive at EL2; CPTR traps TAM, TTA, SVE, SME but not FP; MDCR traps debug,
-    // OS lock, PMU; HSTR traps CP15 c15; CNTHCTL lets EL1 read the physical counter alone.
+    // OS lock, PMU, profiling and trace filters; HSTR traps CP15 c15; CNTHCTL lets EL1 read the physical counter alone.
     unsafe {
         msr!("hcr_el2", hv_core::domain::context::HCR_GUEST & !1);
         msr!("cptr_el2", 0x4010_33ff);
-        msr!("mdcr_el2", 0xe60);
+        msr!("mdcr_el2", mdcr);
         msr!("hstr_el2", 1 << 15);
         msr!("cnthctl_el2", 1);
         msr!("vtcr_el2", vtcr);

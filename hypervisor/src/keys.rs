@@ -29,6 +29,7 @@ const KEYS: &[Key] = &[
     (b'm', "memory", memory),
     (b'q', "domains and vCPUs", domains),
     (b'R', "reboot the machine", reboot),
+    (b'C', "crash Xenolith, to see what that looks like", crash),
 ];
 
 /// Does what `key` says.
@@ -111,4 +112,8 @@ fn domains(sys: &System, out: &mut Console) -> fmt::Result {
 
 fn reboot(sys: &System, _: &mut Console) -> fmt::Result {
     sys.hw.system(hv_core::hw::SystemOp::Reset)
+}
+
+fn crash(_: &System, _: &mut Console) -> fmt::Result {
+    panic!("asked to, by key 'C'")
 }

@@ -4,7 +4,7 @@
 use crate::irq::Handled;
 use crate::percpu::PerCpu;
 use crate::sysreg::{dsb_sy, isb, mrs, msr};
-use crate::{context, irq, machine, percpu};
+use crate::{context, el2, irq, machine, percpu};
 use alloc::sync::Arc;
 use hv_core::addr::CpuId;
 use hv_core::current::Current;
@@ -27,6 +27,8 @@ pub(crate) const EXIT_FIQ: u64 = 2;
 pub(crate) const EXIT_SERROR: u64 = 3;
 pub(crate) const EXIT_SYNC32: u64 = 4;
 
+/// ESR_EL2.EC of a data abort from a lower EL.
+const EC_DATA_ABORT: u64 = 0x24;
 /// ICH_HCR_EL2.En.
 const HCR_EN: u32 = 1;
 
@@ -167,7 +169,12 @@ fn turn(cpu: CpuId, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>
         };
         let handled = match kind {
             EXIT_SYNC | EXIT_SYNC32 => {
-                exit::handle_sync(&mut cur, syndrome());
+                let syndrome = syndrome();
+                if syndrome.esr >> 26 == EC_DATA_ABORT {
+                    // What the guest asks of its GIC may be in the list registers.
+                    domain.vgic.sync(vcpu.id, &mut Lrs(&machine::get().gic));
+                }
+                exit::handle_sync(&mut cur, syndrome);
                 Handled::default()
             }
             EXIT_IRQ => irq::handle_for(&cur),
@@ -214,6 +221,10 @@ fn unload(cpu: &PerCpu, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<V
     context.sys.hcr_el2 = mrs!("hcr_el2");
     context::save(&mut context.sys, &mut context.fp);
     domain.vgic.unload(vcpu.id, &mut Lrs(gic), &**domain);
+    if context.sys.cntv_ctl_el0 & timer::ISTATUS == 0 {
+        // The timer withdrew an interrupt that the guest has not taken.
+        domain.vgic.set_line(Some(vcpu.id), PPI_VIRT_TIMER, false, &**domain);
+    }
     let mut state = VirtualState::default();
     gic.save_virtual(&mut state);
     context.sys.ich_vmcr_el2 = state.vmcr;
@@ -236,11 +247,14 @@ fn load(cpu: &PerCpu, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
     // SAFETY: the registers of the EL1&0 regime, which EL2 does not use.
     unsafe {
         msr!("vttbr_el2", domain.p2m.vttbr());
-        msr!("hcr_el2", context.sys.hcr_el2);
+        msr!("hcr_el2", context.sys.hcr_el2 | el2::hcr_by_feature());
         msr!("vmpidr_el2", smccc::vmpidr(vcpu.id));
         msr!("cntvoff_el2", domain.cntvoff);
     }
     isb();
+    if domain.is_newcomer(vcpu.id, cpu.id) {
+        el2::flush_stage1_local();
+    }
     let held = domain.vgic.ppi_hw_active(vcpu.id, PPI_VIRT_TIMER);
     if cpu.vtimer_active.replace(held) != held {
         gic.set_active(machine::get().irqs.virt_timer, held);

@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 pub struct Conring {
     buffer: Vec<u8>,
     produced: u64,
+    /// The oldest byte ever kept since the ring was resized.
+    first: u64,
     cleared: u64,
 }
 
@@ -16,6 +18,7 @@ impl Conring {
         Self {
             buffer: Vec::new(),
             produced: 0,
+            first: 0,
             cleared: 0,
         }
     }
@@ -26,6 +29,7 @@ impl Conring {
         self.read(self.cleared, &mut |bytes| kept.extend_from_slice(bytes));
         self.buffer = alloc::vec![0; size];
         self.produced = self.produced.saturating_sub(kept.len() as u64);
+        self.first = self.produced;
         self.write(&kept);
     }
 
@@ -40,7 +44,7 @@ impl Conring {
             if let Some(slot) = self.buffer.get_mut(at) {
                 *slot = byte;
             }
-            self.produced += 1;
+            self.produced = self.produced.wrapping_add(1);
         }
     }
 
@@ -51,7 +55,7 @@ impl Conring {
         if size == 0 {
             return self.produced;
         }
-        let oldest = self.produced.saturating_sub(size);
+        let oldest = self.produced.saturating_sub(size).max(self.first);
         let from = from.clamp(oldest, self.produced);
         let (start, end) = ((from % size) as usize, (self.produced % size) as usize);
         if from == self.produced {
@@ -70,6 +74,7 @@ impl Conring {
     pub fn oldest(&self) -> u64 {
         self.produced
             .saturating_sub(self.buffer.len() as u64)
+            .max(self.first)
             .max(self.cleared)
     }
 

@@ -96,7 +96,7 @@ fn smccc_call(cur: &mut Current<'_>) {
         smccc::SmcccCall::Nothing | smccc::SmcccCall::SetSsbd(_) => {}
         smccc::SmcccCall::Psci(request) => psci::handle(cur, request),
         smccc::SmcccCall::Unhandled => {
-            log::debug!(target: crate::GUEST_LOG, "unhandled SMC/HVC {x0:#x}");
+            guest_log!(cur.domain, "unhandled SMC/HVC {x0:#x}");
             cur.regs.set(0, smccc::NOT_SUPPORTED);
         }
     }

@@ -4,8 +4,9 @@
 use crate::addr::{CpuId, Gva, Pa, PaRange};
 use crate::hw::{CacheOp, DirectMap, El1Reg, Hw, SystemOp};
 use std::boxed::Box;
+use std::cell::Cell;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::vec;
 use std::vec::Vec;
 
@@ -63,6 +64,18 @@ impl FakeRam {
     }
 }
 
+/// CPUs there may be.
+pub const MAX_CPUS: usize = 8;
+
+std::thread_local! {
+    static THIS_CPU: Cell<CpuId> = const { Cell::new(CpuId(0)) };
+}
+
+/// Makes the calling thread CPU `cpu` of every fake machine; at first a thread is CPU 0.
+pub fn set_this_cpu(cpu: CpuId) {
+    THIS_CPU.set(cpu);
+}
+
 /// What a test does at a flush of stage 2.
 pub type FlushHook = Box<dyn FnMut() + Send>;
 
@@ -75,7 +88,9 @@ pub struct FakeHw {
     /// What `now` says.
     pub time: AtomicU64,
     /// What `irq_pending` says.
-    pub irq: std::sync::atomic::AtomicBool,
+    pub irq: AtomicBool,
+    /// The CPUs that were kicked since a test last cleared this.
+    pub kicked: [AtomicBool; MAX_CPUS],
     /// The running vCPU's EL1 registers that were written.
     pub el1: Mutex<Vec<(El1Reg, u64)>>,
     /// What was written to the console.
@@ -94,6 +109,7 @@ impl FakeHw {
             events: Mutex::default(),
             time: AtomicU64::new(1),
             irq: false.into(),
+            kicked: Default::default(),
             el1: Mutex::default(),
             console: Mutex::default(),
             mappings: Mutex::default(),
@@ -154,9 +170,12 @@ impl Hw for FakeHw {
         self.note(Event::SError);
     }
     fn this_cpu(&self) -> CpuId {
-        CpuId(0)
+        THIS_CPU.get()
     }
     fn kick(&self, cpu: CpuId) {
+        if let Some(kicked) = self.kicked.get(cpu.index()) {
+            kicked.store(true, Ordering::SeqCst);
+        }
         self.note(Event::Kick(cpu));
     }
     fn irq_pending(&self) -> bool {

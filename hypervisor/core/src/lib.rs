@@ -28,6 +28,8 @@ pub mod psci;
 pub mod sched;
 pub mod sync;
 pub mod system;
+#[cfg(test)]
+mod testing;
 pub mod timer;
 pub mod trap;
 pub mod vgic;

@@ -125,3 +125,6 @@ fn with(vcpu: &Weak<Vcpu>, f: impl FnOnce(&Arc<Vcpu>)) {
         f(&vcpu);
     }
 }
+
+#[cfg(test)]
+mod tests;

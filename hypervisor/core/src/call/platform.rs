@@ -60,10 +60,13 @@ fn write_wallclock(page: &SharedPage, sec: u64, nsec: u32) -> Option<()> {
     let version = page.atomic_u32(offset_of!(SharedInfo, wc_version))?;
     let odd = version.load(Ordering::Relaxed) | 1;
     version.store(odd, Ordering::SeqCst);
-    let set = |offset, value| Some(page.atomic_u32(offset)?.store(value, Ordering::SeqCst));
-    set(offset_of!(SharedInfo, wc_sec), sec as u32)?;
-    set(offset_of!(SharedInfo, wc_nsec), nsec)?;
-    set(offset_of!(SharedInfo, wc_sec_hi), (sec >> 32) as u32)?;
+    for (offset, value) in [
+        (offset_of!(SharedInfo, wc_sec), sec as u32),
+        (offset_of!(SharedInfo, wc_nsec), nsec),
+        (offset_of!(SharedInfo, wc_sec_hi), (sec >> 32) as u32),
+    ] {
+        page.atomic_u32(offset)?.store(value, Ordering::SeqCst);
+    }
     version.store(odd.wrapping_add(1), Ordering::SeqCst);
     Some(())
 }

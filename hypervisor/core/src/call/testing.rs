@@ -28,7 +28,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// Where the machine's RAM is.
 pub(super) const RAM: PaRange = PaRange {
     start: Pa(0x4000_0000),
-    end: Pa(0x4100_0000),
+    end: Pa(0x40c0_0000),
 };
 /// Pages each domain starts with.
 pub(super) const PAGES: u64 = 512;

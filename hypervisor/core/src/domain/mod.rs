@@ -19,7 +19,7 @@ use crate::vgic::{Access, VcpuNotify, Vgic};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use grants::GrantTable;
 use life::Life;
 use vcpu::Vcpu;
@@ -110,8 +110,9 @@ pub struct Domain {
     pub vm_assist: AtomicU32,
     /// Life, shutdown, watchdogs.
     pub life: Lock<Life, { rank::DOMAIN }>,
-    /// How many more lines this domain may cause in the log.
-    pub log_budget: AtomicU32,
+    log_budget: LogBudget,
+    /// The vCPU that last ran on each CPU; `u32::MAX`: none.
+    last_ran: Box<[AtomicU32]>,
     /// Pages of RAM it may have; its builder sets this.
     pub max_pages: AtomicU32,
     /// Its UUID, all zero for the initial domain.
@@ -119,8 +120,15 @@ pub struct Domain {
     vcpus: Box<[Arc<Vcpu>]>,
 }
 
-/// Lines a domain may cause in the log before it must wait for more.
-pub const LOG_BURST: u32 = 20;
+/// Lines a domain may cause in the log each second.
+const LOG_BURST: u32 = 10;
+
+/// Bounds the lines a domain causes in the log.
+#[derive(Default)]
+struct LogBudget {
+    second: AtomicU64,
+    used: AtomicU32,
+}
 
 impl Domain {
     /// A domain whose vCPUs are all down and which is paused.
@@ -150,7 +158,8 @@ impl Domain {
             hvm_params: Lock::new([0; 32]),
             vm_assist: AtomicU32::new(0),
             life: Lock::new(Life::default()),
-            log_budget: AtomicU32::new(LOG_BURST),
+            log_budget: LogBudget::default(),
+            last_ran: (0..sys.sched.nr_cpus()).map(|_| AtomicU32::new(u32::MAX)).collect(),
             max_pages: AtomicU32::new(0),
             handle: Lock::new([0; 16]),
             vcpus: (0..config.nr_vcpus)
@@ -174,11 +183,20 @@ impl Domain {
         self.vm_assist.load(Ordering::Relaxed) & 1 << VMASST_TYPE_RUNSTATE_UPDATE_FLAG != 0
     }
 
-    /// Takes a line from the log budget: false if the domain has caused too many.
+    /// Takes a line from the log budget: false if the domain has caused too many this second.
     pub fn may_log(&self) -> bool {
-        self.log_budget
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
-            .is_ok()
+        let second = self.sys.now_ns() / 1_000_000_000;
+        if self.log_budget.second.swap(second, Ordering::Relaxed) != second {
+            self.log_budget.used.store(0, Ordering::Relaxed);
+        }
+        self.log_budget.used.fetch_add(1, Ordering::Relaxed) < LOG_BURST
+    }
+
+    /// Notes that `vcpu` runs on `cpu` from now on; true if another vCPU of the domain ran there
+    /// since it last did.
+    pub fn is_newcomer(&self, vcpu: u32, cpu: CpuId) -> bool {
+        let last = self.last_ran.get(cpu.index());
+        last.is_none_or(|last| last.swap(vcpu, Ordering::Relaxed) != vcpu)
     }
 
     /// The nanoseconds since boot that a guest's system time counts from.

@@ -170,6 +170,11 @@ impl Scheduler {
         }
     }
 
+    /// CPUs of the machine, online or not.
+    pub fn nr_cpus(&self) -> usize {
+        self.cpus.len()
+    }
+
     /// `cpu` takes part from now on.
     pub fn set_online(&self, cpu: CpuId) {
         if let Some(c) = self.cpus.get(cpu.index()) {

@@ -9,6 +9,7 @@ use crate::frame::Kind;
 use crate::guest::copy::GuestMemory;
 use core::sync::atomic::Ordering;
 use proptest::prelude::*;
+use std::sync::LazyLock;
 use std::vec::Vec;
 
 /// A call: who, which, on what memory, interrupted or not.
@@ -172,16 +173,19 @@ fn end(machine: &Machine) -> u64 {
     frames.free_pages() + owned.len() as u64
 }
 
+/// What [`end`] says when nothing was done.
+static UNTOUCHED: LazyLock<u64> = LazyLock::new(|| end(&Machine::new()));
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_calls_do_no_harm(calls in prop::collection::vec(random(), 1..200)) {
+    fn random_calls_do_no_harm(calls in prop::collection::vec(random(), 1..300)) {
         let mut machine = Machine::new();
         for call in &calls {
             perform(&mut machine, call);
         }
         check_pages(&machine);
-        prop_assert_eq!(end(&machine), end(&Machine::new()));
+        prop_assert_eq!(end(&machine), *UNTOUCHED);
     }
 }

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Event channels: hypercalls, the pages shared with the hypervisor, and the upcall.
+
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use xen_abi::event::{
+    AllocUnbound, BindInterdomain, EVTCHNOP_ALLOC_UNBOUND, EVTCHNOP_BIND_INTERDOMAIN,
+    EVTCHNOP_CLOSE, EVTCHNOP_SEND, EVTCHNOP_UNMASK, Port,
+};
+use xen_abi::hypercall::EVENT_CHANNEL_OP;
+use xen_abi::memory::XENMAPSPACE_SHARED_INFO;
+use xen_abi::xen::DOMID_SELF;
+
+use super::hypercall::operate;
+use super::memory::add_to_physmap;
+use super::page::Page;
+
+/// `struct vcpu_info`, shared.
+#[repr(C)]
+pub(crate) struct VcpuInfo {
+    /// Non-zero: events wait.
+    pub(crate) upcall_pending: AtomicU8,
+    _pad: [u8; 7],
+    /// Words of the pending bits to look at.
+    pub(crate) pending_sel: AtomicU64,
+    _time: [u64; 4],
+}
+
+/// `struct shared_info`, shared.
+#[repr(C)]
+pub(crate) struct SharedInfo {
+    pub(crate) vcpu_info: VcpuInfo,
+    pub(crate) pending: [AtomicU64; 64],
+    pub(crate) mask: [AtomicU64; 64],
+}
+
+/// Ports whose events are counted.
+const PORTS: usize = 4096;
+
+static SHARED_INFO: Page = Page::new();
+static RECEIVED: [AtomicU32; PORTS] = [const { AtomicU32::new(0) }; PORTS];
+
+/// The shared info page, once [`map_shared_info`] has mapped it.
+#[inline(always)]
+pub(crate) fn shared_info() -> &'static SharedInfo {
+    let page = &raw const SHARED_INFO;
+    // SAFETY: the page is large enough, aligned, and atomics or unused bytes through and through.
+    unsafe { &*page.cast::<SharedInfo>() }
+}
+
+/// Has the hypervisor put the shared info page in place of one of the image's.
+pub(crate) fn map_shared_info() -> i64 {
+    add_to_physmap(XENMAPSPACE_SHARED_INFO, 0, SHARED_INFO.frame())
+}
+
+/// Makes two connected ports of this domain.
+///
+/// # Errors
+/// What the hypercall that failed returned.
+pub(crate) fn connected_pair() -> Result<(u32, u32), i64> {
+    let remote_port = alloc_unbound()?;
+    let mut bind = BindInterdomain {
+        remote_dom: DOMID_SELF,
+        _pad: 0,
+        remote_port,
+        local_port: 0,
+    };
+    match operate(EVENT_CHANNEL_OP, EVTCHNOP_BIND_INTERDOMAIN, &mut bind) {
+        0 => Ok((bind.local_port, remote_port)),
+        error => Err(error),
+    }
+}
+
+/// Makes a port that this domain may connect to.
+///
+/// # Errors
+/// What the hypercall returned.
+pub(crate) fn alloc_unbound() -> Result<u32, i64> {
+    let mut alloc = AllocUnbound {
+        dom: DOMID_SELF,
+        remote_dom: DOMID_SELF,
+        port: 0,
+    };
+    match operate(EVENT_CHANNEL_OP, EVTCHNOP_ALLOC_UNBOUND, &mut alloc) {
+        0 => Ok(alloc.port),
+        error => Err(error),
+    }
+}
+
+/// Closes a port.
+pub(crate) fn close(port: u32) -> i64 {
+    operate(EVENT_CHANNEL_OP, EVTCHNOP_CLOSE, &mut Port { port })
+}
+
+/// Sends an event through a port to its peer.
+#[inline(always)]
+pub(crate) fn send(port: u32) -> i64 {
+    operate(EVENT_CHANNEL_OP, EVTCHNOP_SEND, &mut Port { port })
+}
+
+/// Unmasks a port by hypercall.
+pub(crate) fn unmask(port: u32) -> i64 {
+    operate(EVENT_CHANNEL_OP, EVTCHNOP_UNMASK, &mut Port { port })
+}
+
+/// Masks or unmasks a port in the shared page (2-level ABI).
+pub(crate) fn set_masked(port: u32, masked: bool) {
+    let word = &shared_info().mask[port as usize / 64];
+    let bit = 1 << (port % 64);
+    if masked {
+        word.fetch_or(bit, Ordering::SeqCst);
+    } else {
+        word.fetch_and(!bit, Ordering::SeqCst);
+    }
+}
+
+/// How many events came in on a port.
+pub(crate) fn received(port: u32) -> u32 {
+    RECEIVED
+        .get(port as usize)
+        .map_or(0, |count| count.load(Ordering::Acquire))
+}
+
+/// Consumes what is pending: the handler of the event interrupt.
+pub(crate) fn upcall() {
+    let shared = shared_info();
+    shared.vcpu_info.upcall_pending.store(0, Ordering::SeqCst);
+    let mut words = shared.vcpu_info.pending_sel.swap(0, Ordering::SeqCst);
+    while words != 0 {
+        let word = words.trailing_zeros() as usize;
+        words &= words - 1;
+        consume_word(shared, word);
+    }
+}
+
+fn consume_word(shared: &SharedInfo, word: usize) {
+    let mut bits = shared.pending[word].load(Ordering::SeqCst);
+    bits &= !shared.mask[word].load(Ordering::SeqCst);
+    shared.pending[word].fetch_and(!bits, Ordering::SeqCst);
+    while bits != 0 {
+        let port = word * 64 + bits.trailing_zeros() as usize;
+        bits &= bits - 1;
+        if let Some(count) = RECEIVED.get(port) {
+            count.fetch_add(1, Ordering::Release);
+        }
+    }
+}

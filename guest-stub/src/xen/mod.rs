@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The guest's side of Xen's ABI.
+
+pub(crate) mod event;
+pub(crate) mod hypercall;
+pub(crate) mod memory;
+pub(crate) mod page;

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What tests build a machine from: a [`System`] over fake RAM, and domains in it.
+//!
+//! ```ignore
+//! let (hw, sys) = testing::system(RAM, 4);
+//! let domain = testing::domain(sys, hw, Setup { id: 1, ..Setup::default() });
+//! ```
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use crate::addr::{CpuId, DomId, PaRange};
+use crate::boot::cmdline::Options;
+use crate::domain::{Domain, DomainConfig, GicLayout, Role};
+use crate::fake::FakeHw;
+use crate::frame::Frames;
+use crate::p2m::{P2m, PoolLimit, Stage2Geometry};
+use crate::sched::Scheduler;
+use crate::system::{Domains, System};
+use crate::timer::Timers;
+use crate::trap::idreg::IdRegs;
+use crate::trap::smccc::Mitigations;
+use crate::vgic::{Model, Vgic, VgicConfig};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// List registers of the machine.
+pub(crate) const NR_LRS: u32 = 4;
+
+/// A system of `nr_cpus`, all online, with `ram`.
+pub(crate) fn system(ram: PaRange, nr_cpus: usize) -> (&'static FakeHw, &'static System) {
+    let hw = FakeHw::leak(ram.start.0, ram.size());
+    let frames = Frames::new(hw.ram.map, hw, &[ram], &[]).unwrap();
+    let sys: &'static System = Box::leak(Box::new(System {
+        hw,
+        map: hw.ram.map,
+        frames: Box::leak(Box::new(frames)),
+        domains: Domains::new(),
+        sched: Scheduler::new(nr_cpus, 62_500_000),
+        timers: Timers::new(nr_cpus),
+        options: Options::parse("console=dtuart noreboot"),
+        id_regs: IdRegs::from_reader(|_| 0),
+        mitigations: Mitigations::default(),
+        boot_ticks: 0,
+    }));
+    for cpu in 0..nr_cpus as u32 {
+        sys.sched.set_online(CpuId(cpu));
+    }
+    (hw, sys)
+}
+
+/// What distinguishes one domain from another.
+pub(crate) struct Setup {
+    pub(crate) id: u16,
+    pub(crate) role: Role,
+    pub(crate) nr_vcpus: u32,
+    pub(crate) model: Model,
+    pub(crate) gic_layout: GicLayout,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            id: 1,
+            role: Role::default(),
+            nr_vcpus: 2,
+            model: Model::V3,
+            gic_layout: GicLayout::default(),
+        }
+    }
+}
+
+/// A domain with no memory yet. It is not in `sys.domains`, is paused, and its vCPUs are down.
+pub(crate) fn domain(sys: &'static System, hw: &'static FakeHw, setup: Setup) -> Arc<Domain> {
+    let id = DomId(setup.id);
+    let geometry = Stage2Geometry::for_pa_range(4).unwrap();
+    let p2m = P2m::new(sys.frames, hw, geometry, setup.id + 1, PoolLimit::Unlimited).unwrap();
+    let vgic = VgicConfig {
+        model: setup.model,
+        nr_vcpus: setup.nr_vcpus,
+        nr_spis: 32,
+        lr_count: NR_LRS,
+        priority_bits: 5,
+        id_bits: 10,
+        redist_region_ends: Vec::new(),
+    };
+    let config = DomainConfig {
+        id,
+        role: setup.role,
+        nr_vcpus: setup.nr_vcpus,
+        max_evtchn_port: 1023,
+        max_grant_frames: 64,
+        p2m,
+        vgic: Vgic::new(vgic, hw),
+        gic_layout: setup.gic_layout,
+        cntvoff: 0,
+        event_ppi: 31,
+    };
+    Domain::new(sys, config).unwrap()
+}
