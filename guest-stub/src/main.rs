@@ -7,6 +7,7 @@
 mod bench;
 mod console;
 mod machine;
+mod suite;
 mod text;
 mod xen;
 
@@ -27,8 +28,10 @@ extern "C" fn boot_main(tree: u64, first_count: u64) -> ! {
     dt::read(tree);
     gic::start();
     let mut words = dt::facts().arguments.split_whitespace();
-    match words.find(|word| matches!(*word, "bench" | "check")) {
-        Some("bench") => bench::run(first_count),
+    let verb = words.find(|word| word.starts_with("bench") || word.starts_with("check"));
+    match verb.map(|verb| verb.split_once('=').unwrap_or((verb, ""))) {
+        Some(("bench", _)) => bench::run(first_count),
+        Some(("check", filter)) => suite::run(filter),
         _ => println!("guest-stub: say bench or check on the command line"),
     }
     psci::system_off()

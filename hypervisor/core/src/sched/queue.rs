@@ -39,10 +39,12 @@ impl RunQueue {
         self.loaded.as_ref().is_some_and(|l| Arc::ptr_eq(l, vcpu))
     }
 
-    /// Takes in a vCPU that was out. It may not have saved up more than half a slice.
+    /// Takes in a vCPU that was out. It may not have saved up more than half a slice, nor be
+    /// behind by more than a slice of its own.
     pub(super) fn admit(&mut self, vcpu: &Arc<Vcpu>, slice: u64) {
         let floor = self.min_vruntime.saturating_sub(slice / 2);
-        let ceiling = self.min_vruntime.saturating_add(slice);
+        let behind = slice.max(vcpu.sched.weighted(slice));
+        let ceiling = self.min_vruntime.saturating_add(behind);
         let vruntime = vcpu.sched.vruntime.load(Ordering::Relaxed);
         vcpu.sched
             .vruntime

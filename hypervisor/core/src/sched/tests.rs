@@ -155,9 +155,8 @@ fn a_slice_ends_only_if_others_wait() {
 fn waking_takes_an_idle_cpu() {
     let cpus = Cpus::new(3);
     let (a, b) = (cpus.ready(0, 256), cpus.vcpu(0));
-    cpus.idles(1);
-    // Else it would be stolen as soon as it is ready.
     cpus.runs(0, &a);
+    cpus.idles(1);
     set_this_cpu(CpuId(0));
     cpus.wake(&b);
     assert_eq!(b.sched.home(), CpuId(1));
