@@ -11,7 +11,8 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use hv_core::addr::{CpuId, PAGE_SIZE, Pa, PaRange};
-use hv_core::boot::cmdline::{CommandLines, Level, Options, Timestamps};
+use hv_core::boot::cmdline::{CommandLines, Level, Options, Scheduler as SchedulerOption, Timestamps};
+use hv_core::console::Switch;
 use hv_core::boot::dom0_mem::without;
 use hv_core::boot::host_dt::{Gic as GicNode, GicVersion, HostDt, Uart as UartNode};
 use hv_core::boot::modules::Modules;
@@ -30,6 +31,8 @@ use platform::uart::Uart;
 
 /// Log ring before `conring_size=` is known.
 const EARLY_RING: usize = 16 << 10;
+/// Most that `conring_size=` may ask for.
+const MAX_RING: usize = 16 << 20;
 /// Largest device tree: what is surely mapped.
 const MAX_DTB: usize = 2 << 20;
 const GIC_WANTED: &str = "Xenolith drives GICv2 (\"arm,gic-400\", \"arm,cortex-a15-gic\") and GICv3 (\"arm,gic-v3\")";
@@ -67,6 +70,9 @@ extern "C" fn boot_main(dtb: u64, image: u64) -> ! {
     start_console(&options, uart.as_ref());
     banner(dt, image, options.line);
     options.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    if options.sched != SchedulerOption::Credit2 {
+        log::warn!("sched=: there is one scheduler, by weights like credit2");
+    }
     modules.messages.iter().for_each(|message| log::warn!("{message}"));
     if let Some(bad) = bad_module {
         refuse(format_args!("{bad}"));
@@ -121,12 +127,14 @@ fn start_console(options: &Options<'static>, uart: Option<&UartNode<'_>>) {
         Level::Info => LevelFilter::Info,
         Level::Debug => LevelFilter::Debug,
     };
-    let switch = options.conswitch.key.map(|key| key & 0x1f);
+    let switch = Switch {
+        key: options.conswitch.key.map(|key| key & 0x1f),
+        to_dom0: options.conswitch.dom0_first,
+    };
     let timestamps = options.console_timestamps != Timestamps::None;
-    let ring = usize::try_from(options.conring_size).unwrap_or(EARLY_RING).clamp(4096, 16 << 20);
-    // "Info" is what Xenolith has to say of itself; Xen prints as much at its default level.
-    let own = level(options.loglvl.always).max(LevelFilter::Info);
-    console::configure(own, level(options.guest_loglvl.always), timestamps, switch, ring.min(EARLY_RING));
+    // All that guests cause is limited, so the threshold for limited messages is the one.
+    let guest = options.guest_loglvl.always.max(options.guest_loglvl.limited);
+    console::configure(level(options.loglvl.always), level(guest), timestamps, switch);
     crate::panic::NOREBOOT.store(options.noreboot, core::sync::atomic::Ordering::Relaxed);
     let Some(node) = uart else { return };
     if !node.node.is_compatible(&["arm,pl011", "arm,sbsa-uart"]) {
@@ -254,6 +262,7 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         boot_ticks,
     });
     log::debug!("boot CPU is {}", boot_id.0);
+    console::resize_ring(usize::try_from(sys.options.conring_size).unwrap_or(MAX_RING).clamp(EARLY_RING, MAX_RING));
     dom0::build(sys, &host, geometry);
     if let Some(uart) = machine.irqs.uart {
         machine.gic.set_edge(uart, false);

@@ -6,7 +6,7 @@
 use crate::percpu;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use hv_core::console::{Conring, Input, InputSwitch};
+use hv_core::console::{Conring, Input, InputSwitch, Switch};
 use hv_core::sync::{Lock, rank};
 use log::{Level, LevelFilter, Metadata, Record};
 use platform::uart::Uart;
@@ -22,7 +22,7 @@ static OUTPUT: Lock<Output, { rank::CONSOLE }> = Lock::new(Output {
     ring: Conring::new(),
     line_start: true,
 });
-static INPUT: Lock<InputSwitch, { rank::CONSOLE }> = Lock::new(InputSwitch::new(Some(1)));
+static INPUT: Lock<InputSwitch, { rank::CONSOLE }> = Lock::new(InputSwitch::new(Switch::CTRL_A));
 static TIMESTAMPS: AtomicBool = AtomicBool::new(false);
 static GUEST_LEVEL: AtomicU8 = AtomicU8::new(LevelFilter::Warn as u8);
 
@@ -47,7 +47,7 @@ impl log::Log for Logger {
 
 /// Starts logging to the ring; the UART comes with [`set_uart`].
 pub(crate) fn init(ring_size: usize) {
-    OUTPUT.lock().ring.resize(ring_size);
+    resize_ring(ring_size);
     if log::set_logger(&Logger).is_ok() {
         log::set_max_level(LevelFilter::Debug);
     }
@@ -66,14 +66,19 @@ pub(crate) fn configure(
     level: LevelFilter,
     guest_level: LevelFilter,
     timestamps: bool,
-    switch: Option<u8>,
-    ring_size: usize,
+    switch: Switch,
 ) {
     log::set_max_level(level);
     GUEST_LEVEL.store(guest_level as u8, Ordering::Relaxed);
     TIMESTAMPS.store(timestamps, Ordering::Relaxed);
     INPUT.lock().set_switch(switch);
-    OUTPUT.lock().ring.resize(ring_size);
+}
+
+/// Gives the log ring `size` bytes (`conring_size=`).
+pub(crate) fn resize_ring(size: usize) {
+    let buffer = alloc::vec![0; size];
+    let old = OUTPUT.lock().ring.replace_buffer(buffer);
+    drop(old);
 }
 
 /// `\n` becomes `\r\n` on the wire, as a terminal wants it.

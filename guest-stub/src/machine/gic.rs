@@ -40,6 +40,7 @@ const GICC_PMR: u64 = 0x04;
 const GICC_BPR: u64 = 0x08;
 const GICC_IAR: u64 = 0x0c;
 const GICC_EOIR: u64 = 0x10;
+const GICC_DIR: u64 = 0x1000;
 const GICR_SGI_FRAME: u64 = 0x1_0000;
 const GICR_SIZE: u64 = 0x2_0000;
 const SPURIOUS: u32 = 1020;
@@ -199,6 +200,70 @@ pub(crate) fn send_sgi(intid: u32, target: usize) {
                 "S3_0_C12_C11_5",
                 u64::from(intid) << 24 | affinity1 | 1 << (target & 0xf)
             );
+            barrier::isb();
+        }
+    }
+}
+
+/// Acknowledges and ends one interrupt, with exceptions masked; its number.
+pub(crate) fn take() -> Option<u32> {
+    let acknowledged = acknowledge()?;
+    end(acknowledged);
+    Some(acknowledged.intid())
+}
+
+/// Interrupt numbers of the distributor: all are below this.
+pub(crate) fn lines() -> u32 {
+    let typer = read32(facts().gic.distributor() + TYPER);
+    (32 * ((typer & 0x1f) + 1)).min(SPURIOUS)
+}
+
+/// Makes the interrupt pending, an SGI by sending it to the calling CPU.
+pub(crate) fn pend(intid: u32) {
+    if intid < 16 {
+        send_sgi(intid, cpu::number());
+    } else {
+        set_bit(ISPENDR, intid);
+    }
+}
+
+/// Sends SGI `intid` to all CPUs but the calling one.
+pub(crate) fn send_sgi_to_others(intid: u32) {
+    barrier::dsb();
+    match facts().gic {
+        Gic::V2 { distributor, .. } => write32(distributor + SGIR, 1 << 24 | intid),
+        Gic::V3 { .. } => {
+            write_sysreg!("S3_0_C12_C11_5", u64::from(intid) << 24 | 1 << 40);
+            barrier::isb();
+        }
+    }
+}
+
+/// Priority of the interrupt in progress, 0xff when none is.
+pub(crate) fn running_priority() -> u8 {
+    match facts().gic {
+        Gic::V2 { cpu, .. } => read32(cpu + 0x14) as u8,
+        Gic::V3 { .. } => read_sysreg!("S3_0_C12_C11_3") as u8,
+    }
+}
+
+/// Chooses whether [`end`] only drops the priority, and [`deactivate`] does the rest.
+pub(crate) fn split_end(split: bool) {
+    match facts().gic {
+        Gic::V2 { cpu, .. } => write32(cpu + GICC_CTLR, 1 | u32::from(split) << 9),
+        Gic::V3 { .. } => {
+            write_sysreg!("S3_0_C12_C12_4", u64::from(split) << 1);
+            barrier::isb();
+        }
+    }
+}
+
+/// Deactivates an interrupt that [`end`] did not.
+pub(crate) fn deactivate(acknowledged: Acknowledged) {
+    match facts().gic {
+        Gic::V2 { cpu, .. } => write32(cpu + GICC_DIR, acknowledged.0),
+        Gic::V3 { .. } => {
+            write_sysreg!("S3_0_C12_C11_1", acknowledged.0.into());
             barrier::isb();
         }
     }

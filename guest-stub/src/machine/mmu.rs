@@ -49,3 +49,20 @@ pub(crate) fn map(base: u64, size: u64, kind: Kind) {
     barrier::dsb();
     barrier::isb();
 }
+
+/// Offset at which [`map_for_el0`] shows memory to EL0.
+pub(crate) const EL0_OFFSET: u64 = 256 * GIB;
+/// AP\[1\]: EL0 may read and write; PXN: EL1 may not execute.
+const EL0_BLOCK: u64 = 1 << 53 | 1 << 6 | NORMAL_BLOCK;
+
+/// Maps the gigabyte of `address` for EL0, at [`EL0_OFFSET`] from where it is.
+pub(crate) fn map_for_el0(address: u64) {
+    // SAFETY: link.ld sets the page aside for this table; its entries are atomics.
+    let table = unsafe { &TABLE };
+    let gib = address / GIB;
+    if let Some(entry) = table.get((gib + EL0_OFFSET / GIB) as usize) {
+        entry.store(gib * GIB | EL0_BLOCK, Ordering::Relaxed);
+    }
+    barrier::dsb();
+    barrier::isb();
+}

@@ -6,6 +6,12 @@
 
 mod abort;
 mod check;
+mod cache;
+mod firmware;
+mod gicd;
+mod irq;
+mod sysreg;
+mod timer;
 mod undefined;
 
 use core::ffi::CStr;
@@ -21,6 +27,12 @@ use check::{Check, Failure, OnXen};
 const FAMILIES: &[(&str, &[Check])] = &[
     ("abort", abort::CHECKS),
     ("undefined", undefined::CHECKS),
+    ("sysreg", sysreg::CHECKS),
+    ("gicd", gicd::CHECKS),
+    ("irq", irq::CHECKS),
+    ("timer", timer::CHECKS),
+    ("firmware", firmware::CHECKS),
+    ("cache", cache::CHECKS),
 ];
 
 /// Runs those checks whose `family/name` contains `filter`.

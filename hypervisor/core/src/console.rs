@@ -13,7 +13,7 @@ pub struct Conring {
 }
 
 impl Conring {
-    /// A ring of no bytes, until [`Conring::resize`].
+    /// A ring of no bytes, until [`Conring::replace_buffer`].
     pub const fn new() -> Self {
         Self {
             buffer: Vec::new(),
@@ -23,14 +23,18 @@ impl Conring {
         }
     }
 
-    /// Gives the ring `size` bytes. What it held is kept as far as it fits.
-    pub fn resize(&mut self, size: usize) {
-        let mut kept = Vec::new();
-        self.read(self.cleared, &mut |bytes| kept.extend_from_slice(bytes));
-        self.buffer = alloc::vec![0; size];
-        self.produced = self.produced.saturating_sub(kept.len() as u64);
-        self.first = self.produced;
-        self.write(&kept);
+    /// Moves the ring into `buffer`; what it held is kept as far as it fits. Returns the old buffer,
+    /// so that nothing is allocated or freed here, where the console's lock is held.
+    pub fn replace_buffer(&mut self, buffer: Vec<u8>) -> Vec<u8> {
+        let old = Self {
+            buffer: core::mem::replace(&mut self.buffer, buffer),
+            ..*self
+        };
+        let from = old.oldest();
+        self.produced = from;
+        self.cleared = from;
+        old.read(from, &mut |bytes| self.write(bytes));
+        old.buffer
     }
 
     /// Appends `bytes`.
@@ -108,50 +112,62 @@ const SWITCH_COUNT: u8 = 3;
 /// Bytes of input dom0 may leave unread.
 const INPUT_RING: usize = 1024;
 
-/// Decides who gets a byte of input (`conswitch=`), and keeps dom0's until it is read.
+/// How input is switched (`conswitch=`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Switch {
+    /// The character to type three times; `None`: no switching.
+    pub key: Option<u8>,
+    /// Input goes to dom0 now.
+    pub to_dom0: bool,
+}
+
+impl Switch {
+    /// Ctrl-a, and input to dom0.
+    pub const CTRL_A: Self = Self { key: Some(1), to_dom0: true };
+}
+
+/// Decides who gets a byte of input, and keeps dom0's until it is read.
 pub struct InputSwitch {
-    switch: Option<u8>,
+    switch: Switch,
     seen: u8,
-    to_dom0: bool,
     ring: [u8; INPUT_RING],
     produced: usize,
     consumed: usize,
 }
 
 impl InputSwitch {
-    /// Input to dom0; `switch` is the character to type three times (`None`: no switching).
-    pub const fn new(switch: Option<u8>) -> Self {
+    /// Nothing typed yet.
+    pub const fn new(switch: Switch) -> Self {
         Self {
             switch,
             seen: 0,
-            to_dom0: true,
             ring: [0; INPUT_RING],
             produced: 0,
             consumed: 0,
         }
     }
 
-    /// Changes the switch character.
-    pub fn set_switch(&mut self, switch: Option<u8>) {
+    /// Changes the switch.
+    pub fn set_switch(&mut self, switch: Switch) {
         self.switch = switch;
     }
 
     /// Decides about `byte`. One for dom0 is also put into its ring (dropped when that is full).
     pub fn accept(&mut self, byte: u8) -> Input {
-        if self.switch == Some(byte) {
+        if self.switch.key == Some(byte) {
             self.seen += 1;
             if self.seen == SWITCH_COUNT {
                 self.seen = 0;
-                self.to_dom0 = !self.to_dom0;
-                return Input::Switched(self.to_dom0);
+                self.switch.to_dom0 = !self.switch.to_dom0;
+                return Input::Switched(self.switch.to_dom0);
             }
-            if self.seen > 1 || !self.to_dom0 {
+            if self.seen > 1 || !self.switch.to_dom0 {
                 return Input::Nothing;
             }
         } else {
             self.seen = 0;
         }
-        if !self.to_dom0 {
+        if !self.switch.to_dom0 {
             return Input::Key(byte);
         }
         if self.produced.wrapping_sub(self.consumed) < INPUT_RING {
@@ -202,13 +218,13 @@ mod tests {
     fn ring_keeps_the_newest() {
         let mut ring = Conring::new();
         ring.write(b"lost");
-        ring.resize(8);
+        ring.replace_buffer(std::vec![0; 8]);
         ring.write(b"abcdefghij");
         assert_eq!(text(&ring, 0), "cdefghij");
         ring.write(b"k");
         assert_eq!(text(&ring, 0), "defghijk");
         assert_eq!(text(&ring, 9), "jk");
-        ring.resize(16);
+        ring.replace_buffer(std::vec![0; 16]);
         assert_eq!(text(&ring, 0), "defghijk");
         ring.clear();
         assert_eq!(text(&ring, ring.oldest()), "");
@@ -216,7 +232,7 @@ mod tests {
 
     #[test]
     fn three_in_a_row_switch() {
-        let mut input = InputSwitch::new(Some(1));
+        let mut input = InputSwitch::new(Switch::CTRL_A);
         assert_eq!(input.accept(b'a'), Input::Dom0(b'a'));
         assert_eq!(input.accept(1), Input::Dom0(1));
         assert_eq!(input.accept(b'b'), Input::Dom0(b'b'));
@@ -236,7 +252,7 @@ mod tests {
 
     #[test]
     fn full_ring_drops_input() {
-        let mut input = InputSwitch::new(None);
+        let mut input = InputSwitch::new(Switch { key: None, to_dom0: true });
         for _ in 0..3000 {
             input.accept(b'x');
         }

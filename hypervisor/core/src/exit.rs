@@ -43,14 +43,14 @@ pub fn handle_sync(cur: &mut Current<'_>, syndrome: Syndrome) {
         Exit::Hvc64 { imm: HYPERCALL_TAG } => call::hypercall(cur),
         Exit::Hvc64 { imm: 0 } => smccc_call(cur),
         Exit::Smc64 { imm: 0 } => {
-            cur.regs.skip();
+            step_over(cur, esr);
             smccc_call(cur);
         }
         Exit::Wfx(wfx) => {
             step_over(cur, esr);
             wait(cur, wfx);
         }
-        Exit::SysReg(access) => system_register(cur, access),
+        Exit::SysReg(access) => system_register(cur, access, esr),
         Exit::DataAbort(abort) => data_abort(cur, abort, syndrome),
         Exit::InstrAbort(abort) => instr_abort(cur, abort, syndrome),
         Exit::ConditionFailed => step_over(cur, esr),
@@ -129,7 +129,7 @@ fn undefined(cur: &mut Current<'_>) {
 
 // --- system registers -----------------------------------------------------------------------
 
-fn system_register(cur: &mut Current<'_>, access: SysRegAccess) {
+fn system_register(cur: &mut Current<'_>, access: SysRegAccess, esr: Esr) {
     let caller = Caller {
         el0: cur.regs.is_el0(),
         cntkctl: cur.sys.hw.read_el1(El1Reg::Cntkctl),
@@ -151,7 +151,7 @@ fn system_register(cur: &mut Current<'_>, access: SysRegAccess) {
             cur.regs.set(access.rt, value);
         }
     }
-    cur.regs.skip();
+    step_over(cur, esr);
 }
 
 fn physical_timer(cur: &mut Current<'_>, reg: TimerReg, access: SysRegAccess) {
@@ -256,7 +256,7 @@ fn emulate(cur: &mut Current<'_>, abort: DataAbort, syndrome: Syndrome) {
         emulate_instruction(cur, syndrome.far, ipa)
     };
     if done.is_some() {
-        return cur.regs.skip();
+        return step_over(cur, Esr(syndrome.esr));
     }
     guest_log!(cur.domain, "bad access to an emulated device: {ipa}, at {:#x}, ESR {:#x}", cur.regs.pc, syndrome.esr);
     inject(cur, |state| state.data_abort(syndrome.far, abort.write()));
@@ -297,3 +297,6 @@ fn emulate_instruction(cur: &mut Current<'_>, far: u64, ipa: crate::addr::Ipa) -
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests;

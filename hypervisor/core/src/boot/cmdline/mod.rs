@@ -113,8 +113,9 @@ impl Default for Options<'_> {
             sync_console: false,
             console_to_ring: false,
             console_timestamps: Timestamps::None,
+            // Xen's default is "warning"; what Xenolith has to say at "info" is a screenful at boot.
             loglvl: Threshold {
-                always: Level::Warning,
+                always: Level::Info,
                 limited: Level::Warning,
             },
             guest_loglvl: Threshold {

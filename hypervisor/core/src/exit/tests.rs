@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Random guests: whatever they do, nothing panics, locks are taken in order, each trap ends and
+//! gets the guest on, and in the end every page is accounted for.
+//!
+//! `XENOLITH_TRAPS` sets how many traps there are, `XENOLITH_SEED` where they start.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
+
+mod guest;
+mod machine;
+
+use super::*;
+use guest::Dice;
+use machine::Machine;
+use std::string::String;
+
+/// Traps of one machine, before it is taken apart.
+const PER_MACHINE: u64 = 2000;
+
+/// Formats all that is logged, to nowhere.
+struct Sink;
+
+impl log::Log for Sink {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        assert!(std::format!("{}", record.args()).len() < 1024);
+    }
+    fn flush(&self) {}
+}
+
+fn from_environment(name: &str, default: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given.map_or(default, |text: String| text.parse().expect("a number"))
+}
+
+#[test]
+fn random_traps_do_no_harm() {
+    let _ = log::set_logger(&Sink);
+    log::set_max_level(log::LevelFilter::Trace);
+    let traps = from_environment("XENOLITH_TRAPS", 24_000);
+    let first_seed = from_environment("XENOLITH_SEED", 1);
+    let fresh = Machine::new(Dice::new(0)).end();
+    let mut most_events = 0;
+    for seed in first_seed..first_seed + traps.div_ceil(PER_MACHINE) {
+        std::eprintln!("seed {seed}");
+        let mut machine = Machine::new(Dice::new(seed));
+        while machine.traps < PER_MACHINE {
+            machine.step();
+        }
+        machine.check_pages();
+        most_events = most_events.max(machine.most_events);
+        assert_eq!(machine.end(), fresh, "pages were lost");
+    }
+    std::println!("at most {most_events} requests to the machine in one trap");
+}
