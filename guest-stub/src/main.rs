@@ -37,15 +37,6 @@ extern "C" fn boot_main(tree: u64, first_count: u64) -> ! {
     psci::system_off()
 }
 
-/// Every other CPU.
-#[unsafe(no_mangle)]
-extern "C" fn secondary_main() -> ! {
-    gic::start_cpu();
-    loop {
-        machine::barrier::wfe();
-    }
-}
-
 /// Where the image was loaded.
 fn image_start() -> u64 {
     unsafe extern "C" {

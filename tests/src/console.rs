@@ -183,6 +183,12 @@ impl Console {
         self.output.lock().text.clone()
     }
 
+    /// What came after what was matched last.
+    #[must_use]
+    pub fn rest(&self) -> String {
+        self.output.lock().text[self.cursor..].to_owned()
+    }
+
     /// A failure that quotes the end of the console and names its log.
     #[must_use]
     pub fn failure(&self, message: &str) -> Failure {

@@ -18,6 +18,13 @@ pub const END: Duration = Duration::from_secs(60);
 /// What fits every buffer between QEMU's UART and the shell.
 const PIECE: usize = 60;
 
+/// Ctrl-a, three times.
+const SWITCH: &str = "\x01\x01\x01";
+const SWITCHED_TO_XENOLITH: &str =
+    "*** Serial input to Xenolith (type 'CTRL-a' three times to switch input)\n";
+const SWITCHED_TO_DOM0: &str =
+    "*** Serial input to DOM0 (type 'CTRL-a' three times to switch input)\n";
+
 /// A dom0 that has reached userspace.
 pub struct Dom0 {
     /// Its console, which is the hypervisor's too.
@@ -77,6 +84,37 @@ impl Dom0 {
         let status = status.trim();
         let message = format!("dom0: `{command}` exits with {status} and prints: {output}");
         Err(self.console.failure(&message))
+    }
+
+    /// Judges the number of dom0's CPUs.
+    ///
+    /// # Errors
+    /// When it is another.
+    pub fn expect_cpus(&mut self, expected: u32) -> Result<()> {
+        let cpus = self.run("nproc")?;
+        if cpus.trim() == expected.to_string() {
+            return Ok(());
+        }
+        let message = format!("dom0 has {} CPUs, not {expected}", cpus.trim());
+        Err(self.console.failure(&message))
+    }
+
+    /// Switches the console's input from dom0 to Xenolith.
+    ///
+    /// # Errors
+    /// When Xenolith does not say so.
+    pub fn input_to_hypervisor(&mut self) -> Result<()> {
+        self.console.send(SWITCH)?;
+        self.console.expect(SWITCHED_TO_XENOLITH, COMMAND).map(drop)
+    }
+
+    /// Switches the console's input back to dom0.
+    ///
+    /// # Errors
+    /// When Xenolith does not say so.
+    pub fn input_to_dom0(&mut self) -> Result<()> {
+        self.console.send(SWITCH)?;
+        self.console.expect(SWITCHED_TO_DOM0, COMMAND).map(drop)
     }
 
     /// Ends dom0. QEMU must end with it, and the hypervisor must have reported no error in all the time.

@@ -2,7 +2,8 @@
 //! Builds images, boots them under QEMU on Xenolith or on real Xen, and judges what happens.
 //!
 //! - [`debian`] fetches the pinned packages; [`module`], [`cpio`] and [`initramfs`] make dom0's initramfs of them.
-//! - [`machine`] describes a machine; [`console`] runs it; [`dom0`] talks to a booted dom0.
+//! - [`machine`] describes a machine, [`trampoline`] and [`device_tree`] what is unusual about it; [`console`] runs it;
+//!   [`dom0`] talks to a booted dom0.
 //! - [`scenario`] holds the tests proper, with [`pairwise`] choosing the machines; [`runner`] selects, runs and counts.
 //! - [`bench`] compares costs with Xen's; [`symbolize`] reads backtraces.
 
@@ -10,6 +11,7 @@ pub mod bench;
 pub mod console;
 pub mod cpio;
 pub mod debian;
+pub mod device_tree;
 pub mod dom0;
 pub mod error;
 pub mod initramfs;
@@ -19,4 +21,5 @@ pub mod pairwise;
 pub mod runner;
 pub mod scenario;
 pub mod symbolize;
+pub mod trampoline;
 pub mod workspace;

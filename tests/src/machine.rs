@@ -2,7 +2,7 @@
 //! What is booted: a hypervisor and its payload on a QEMU `virt` machine. Both hypervisors get the same command line.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::debian;
@@ -32,7 +32,11 @@ impl Hypervisor {
         }
     }
 
-    fn image(self) -> Result<PathBuf> {
+    /// What a boot loader is given.
+    ///
+    /// # Errors
+    /// When it was not built or fetched yet.
+    pub fn image(self) -> Result<PathBuf> {
         let path = match self {
             Self::Xenolith => match std::env::var_os("XENOLITH_IMAGE") {
                 Some(path) => PathBuf::from(path),
@@ -146,11 +150,35 @@ pub enum Payload {
     Image(PathBuf),
 }
 
+/// How the hypervisor is entered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// By QEMU's boot loader.
+    Loader,
+    /// By an image that QEMU's boot loader starts in its place.
+    Program {
+        /// That image.
+        image: PathBuf,
+        /// Where the hypervisor's image lies.
+        address: u32,
+    },
+    /// Out of reset, at the highest exception level and with all registers zero. QEMU's device tree is at
+    /// [`RAM`], and there is no command line.
+    Reset {
+        /// Where the hypervisor's image lies.
+        address: u32,
+        /// Where the first CPU starts.
+        start: u32,
+    },
+}
+
 /// A machine with everything on it.
 #[derive(Debug, Clone)]
 pub struct Machine {
     /// The hypervisor.
     pub hypervisor: Hypervisor,
+    /// How it is entered.
+    pub entry: Entry,
     /// dom0's kernel.
     pub payload: Payload,
     /// Interrupt controller.
@@ -175,6 +203,9 @@ pub struct Machine {
     pub qemu_args: Vec<String>,
 }
 
+/// Where the machine's RAM starts.
+pub const RAM: u32 = 0x4000_0000;
+
 /// Addresses of dom0's modules. The hypervisor is at 0x4020_0000 and QEMU's device tree at 0x4800_0000, the largest
 /// kernel here takes 37 MiB; all lies below the device tree so that the rest of even 1 GiB is in one piece.
 const KERNEL_ADDRESS: u32 = 0x4200_0000;
@@ -186,6 +217,7 @@ impl Machine {
     pub fn new(hypervisor: Hypervisor) -> Self {
         Self {
             hypervisor,
+            entry: Entry::Loader,
             payload: Payload::Linux(Kernel::V6_12),
             gic: Gic::V3,
             cpu: Cpu::A72,
@@ -226,8 +258,7 @@ impl Machine {
         if !self.reboots {
             qemu.arg("-no-reboot");
         }
-        qemu.arg("-kernel").arg(self.hypervisor.image()?);
-        qemu.arg("-append").arg(self.hypervisor_command_line());
+        self.add_hypervisor(&mut qemu)?;
         self.add_payload(&mut qemu)?;
         qemu.args(&self.qemu_args);
         Ok(qemu)
@@ -252,15 +283,32 @@ impl Machine {
         )
     }
 
+    fn add_hypervisor(&self, qemu: &mut Command) -> Result<()> {
+        let own = self.hypervisor.image()?;
+        let (kernel, address) = match &self.entry {
+            Entry::Loader => (Some(&own), None),
+            Entry::Program { image, address } => (Some(image), Some(address)),
+            Entry::Reset { address, .. } => (None, Some(address)),
+        };
+        if let Some(kernel) = kernel {
+            qemu.arg("-kernel").arg(kernel);
+            qemu.arg("-append").arg(self.hypervisor_command_line());
+        }
+        if let Some(address) = address {
+            qemu.args(["-device", &raw_loader(&own, *address)?]);
+        }
+        if let Entry::Reset { start, .. } = self.entry {
+            qemu.args(["-device", &format!("loader,addr={start:#x},cpu-num=0")]);
+        }
+        Ok(())
+    }
+
     fn add_payload(&self, qemu: &mut Command) -> Result<()> {
-        let mut load = |address: u32, kind: &str, file: &PathBuf, bootargs: &str| {
-            let file = file.to_str().ok_or_else(|| {
-                Failure::new(format!("{}: the path is not UTF-8", file.display()))
-            })?;
-            // QEMU reads a doubled comma as a comma.
-            let (file, bootargs) = (file.replace(',', ",,"), bootargs.replace(',', ",,"));
+        let mut load = |address: u32, kind: &str, file: &Path, bootargs: &str| {
+            let file = quoted(file)?;
             let mut device = format!("guest-loader,addr={address:#x},{kind}={file}");
             if kind == "kernel" {
+                let bootargs = bootargs.replace(',', ",,");
                 device.push_str(&format!(",bootargs={bootargs}"));
             }
             qemu.args(["-device", &device]);
@@ -276,5 +324,22 @@ impl Machine {
                 load(INITRD_ADDRESS, "initrd", &initramfs::path(*kernel)?, "")
             }
         }
+    }
+}
+
+/// The `-device` that puts a file's bytes at `address`.
+///
+/// # Errors
+/// When the path is not UTF-8.
+pub fn raw_loader(file: &Path, address: u32) -> Result<String> {
+    let file = quoted(file)?;
+    Ok(format!("loader,file={file},addr={address:#x},force-raw=on"))
+}
+
+/// A path in an option of QEMU's, which reads a doubled comma as a comma.
+fn quoted(file: &Path) -> Result<String> {
+    match file.to_str() {
+        Some(text) => Ok(text.replace(',', ",,")),
+        None => fail(format!("{}: the path is not UTF-8", file.display())),
     }
 }

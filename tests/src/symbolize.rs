@@ -4,40 +4,65 @@
 //! The hypervisor writes addresses as offsets from its image's base, `+0x1234`: it runs wherever it was loaded.
 
 use std::io::BufRead;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Context, Result, fail};
-use crate::workspace::target;
+use crate::machine::Hypervisor;
 
-/// Copies standard input to standard output, with a line after each that holds an offset.
+/// Copies standard input to standard output, with lines after each that holds offsets.
 ///
 /// # Errors
 /// When the ELF file or `addr2line` is missing.
 pub fn filter() -> Result<()> {
-    let elf = target("xenolith.elf");
-    if !elf.exists() {
-        return fail(format!(
-            "{} is missing: `make build` makes it",
-            elf.display()
-        ));
-    }
+    let elf = elf()?;
     for line in std::io::stdin().lock().lines() {
         let line = line.context(|| "reading standard input".to_owned())?;
         println!("{line}");
-        for offset in offsets(&line) {
-            let output = Command::new("aarch64-linux-gnu-addr2line")
-                .args(["--functions", "--inlines", "--pretty-print", "--demangle"])
-                .arg("--exe")
-                .arg(&elf)
-                .arg(format!("{offset:#x}"))
-                .output()
-                .context(|| "starting aarch64-linux-gnu-addr2line (`make deps`)".to_owned())?;
-            for place in String::from_utf8_lossy(&output.stdout).lines() {
-                println!("    {offset:#x}: {place}");
-            }
+        for place in places(&elf, &line)? {
+            println!("    {place}");
         }
     }
     Ok(())
+}
+
+/// The symbols of Xenolith's image: beside it, made by the same build.
+///
+/// # Errors
+/// When there are none.
+pub fn elf() -> Result<PathBuf> {
+    let elf = Hypervisor::Xenolith.image()?.with_extension("elf");
+    if elf.exists() {
+        return Ok(elf);
+    }
+    fail(format!(
+        "{} is missing: `make build` makes it",
+        elf.display()
+    ))
+}
+
+/// For each offset in `text`: itself, and the functions and lines there, inlined ones too.
+///
+/// # Errors
+/// When `addr2line` is missing or cannot read `elf`.
+pub fn places(elf: &Path, text: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for offset in offsets(text) {
+        let output = Command::new("aarch64-linux-gnu-addr2line")
+            .args(["--functions", "--inlines", "--pretty-print", "--demangle"])
+            .arg("--exe")
+            .arg(elf)
+            .arg(format!("{offset:#x}"))
+            .output()
+            .context(|| "starting aarch64-linux-gnu-addr2line (`make deps`)".to_owned())?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr).into_owned();
+            return fail(format!("addr2line cannot read {}: {why}", elf.display()));
+        }
+        let names = String::from_utf8_lossy(&output.stdout);
+        found.extend(names.lines().map(|name| format!("{offset:#x}: {name}")));
+    }
+    Ok(found)
 }
 
 fn offsets(line: &str) -> Vec<u64> {

@@ -34,8 +34,6 @@ pub(crate) struct Facts {
     pub(crate) grant_region: Region,
     /// Unused addresses, where pages of others may be mapped; empty ones at the end.
     pub(crate) extended_regions: [Region; REGIONS],
-    /// RAM; empty regions at the end.
-    pub(crate) memory: [Region; REGIONS],
     /// Command line.
     pub(crate) arguments: &'static str,
 }
@@ -53,7 +51,7 @@ pub(crate) fn read(address: u64) {
     // SAFETY: the boot protocol passes the address of a device tree that stays where it is; head.S has mapped it.
     let tree = unsafe { Fdt::from_ptr(address as *const u8) }.expect("no device tree in x0");
     let tree = KEPT.keep(tree);
-    let memory = tree
+    let memory: [Region; REGIONS] = tree
         .all_nodes()
         .find(|node| text(*node, "device_type") == Some("memory"))
         .map(regions)
@@ -80,7 +78,6 @@ pub(crate) fn read(address: u64) {
         event_interrupt: interrupt(xen, 0),
         grant_region,
         extended_regions: extended,
-        memory,
         arguments: tree
             .find_node("/chosen")
             .and_then(|chosen| text(chosen, "bootargs"))

@@ -10,5 +10,6 @@ pub(crate) mod mmio;
 pub(crate) mod mmu;
 pub(crate) mod once;
 pub(crate) mod psci;
+pub(crate) mod smp;
 pub(crate) mod sysreg;
 pub(crate) mod timer;

@@ -10,6 +10,7 @@ mod cache;
 mod firmware;
 mod gicd;
 mod irq;
+mod smp;
 mod sysreg;
 mod timer;
 mod undefined;
@@ -33,6 +34,7 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("timer", timer::CHECKS),
     ("firmware", firmware::CHECKS),
     ("cache", cache::CHECKS),
+    ("smp", smp::CHECKS),
 ];
 
 /// Runs those checks whose `family/name` contains `filter`.

@@ -143,7 +143,6 @@ fn actlr() -> Outcome {
 
 fn impdef() -> Outcome {
     reads_undefined! { "S3_0_C15_C0_0" "S3_0_C15_C0_0", "S3_0_C11_C0_0" "S3_0_C11_C0_0" }
-    writes_undefined! { "writing S3_1_C15_C2_0" "S3_1_C15_C2_0" }
     Ok(())
 }
 

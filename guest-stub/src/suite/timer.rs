@@ -101,11 +101,11 @@ fn registers(timer: Timer) -> Outcome {
     with_timers(|| {
         timer.set_control(IMASK);
         ensure_eq!(timer.control(), IMASK, "CTL, disabled");
-        let at = timer.now() + timer::frequency() * 60;
+        let at = timer.now() + timer::frequency() * 20;
         timer.set_compare(at);
         ensure_eq!(timer.compare(), at, "CVAL");
         timer.set_control(ENABLE | IMASK);
-        ensure_eq!(timer.control(), ENABLE | IMASK, "CTL a minute before");
+        ensure_eq!(timer.control(), ENABLE | IMASK, "CTL long before");
         let (before, after) = (timer.ticks(), timer.ticks());
         ensure!(before > 0 && after <= before, "TVAL is {before}, then {after}");
         timer.set_ticks(1000);

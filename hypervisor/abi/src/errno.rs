@@ -105,7 +105,7 @@ impl Errno {
 impl From<Errno> for i32 {
     /// The negated number, as stored in 32-bit result fields.
     fn from(errno: Errno) -> Self {
-        -errno.code()
+        errno.code().wrapping_neg()
     }
 }
 

@@ -78,7 +78,7 @@ macro_rules! address {
                 }
                 /// True if a multiple of 2^`order` frames.
                 pub const fn is_aligned(self, order: u32) -> bool {
-                    order < 64 && self.0 & ((1 << order) - 1) == 0
+                    order < 64 && self.0 >> order << order == self.0
                 }
             }
 

@@ -32,7 +32,7 @@ impl Conring {
         };
         let from = old.oldest();
         self.produced = from;
-        self.cleared = from;
+        self.first = from;
         old.read(from, &mut |bytes| self.write(bytes));
         old.buffer
     }
@@ -44,7 +44,7 @@ impl Conring {
             return;
         }
         for &byte in bytes {
-            let at = (self.produced % size as u64) as usize;
+            let at = self.at(self.produced);
             if let Some(slot) = self.buffer.get_mut(at) {
                 *slot = byte;
             }
@@ -61,7 +61,7 @@ impl Conring {
         }
         let oldest = self.produced.saturating_sub(size).max(self.first);
         let from = from.clamp(oldest, self.produced);
-        let (start, end) = ((from % size) as usize, (self.produced % size) as usize);
+        let (start, end) = (self.at(from), self.at(self.produced));
         if from == self.produced {
             return from;
         }
@@ -72,6 +72,11 @@ impl Conring {
             sink(self.buffer.get(..end).unwrap_or(&[]));
         }
         self.produced
+    }
+
+    /// Where byte number `n` is in the buffer.
+    fn at(&self, n: u64) -> usize {
+        n.checked_rem(self.buffer.len() as u64).unwrap_or(0) as usize
     }
 
     /// The number of the oldest byte a reader may still want.
@@ -155,7 +160,7 @@ impl InputSwitch {
     /// Decides about `byte`. One for dom0 is also put into its ring (dropped when that is full).
     pub fn accept(&mut self, byte: u8) -> Input {
         if self.switch.key == Some(byte) {
-            self.seen += 1;
+            self.seen = self.seen.saturating_add(1);
             if self.seen == SWITCH_COUNT {
                 self.seen = 0;
                 self.switch.to_dom0 = !self.switch.to_dom0;
@@ -181,7 +186,7 @@ impl InputSwitch {
 
     /// Moves input for dom0 into `buffer`; returns how many bytes.
     pub fn read(&mut self, buffer: &mut [u8]) -> usize {
-        let mut count = 0;
+        let mut count = 0usize;
         for slot in buffer {
             if self.consumed == self.produced {
                 break;
@@ -192,7 +197,7 @@ impl InputSwitch {
                 .copied()
                 .unwrap_or(0);
             self.consumed = self.consumed.wrapping_add(1);
-            count += 1;
+            count = count.saturating_add(1);
         }
         count
     }

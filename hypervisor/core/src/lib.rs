@@ -5,12 +5,31 @@
 //! [`fake::FakeHw`]. Imports go one way: `addr, hw, sync` <- `frame, guest` <- `p2m` <- `domain` <-
 //! `event, grant, vgic, vdev, sched, timer` <- `call` <- `exit`; `boot` sits beside `call`.
 #![no_std]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 extern crate alloc;
 #[cfg(any(test, feature = "fake"))]
 extern crate std;
 
 pub mod addr;
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "it is over before there is a guest, and reads what the machine's owner wrote"
+)]
 pub mod boot;
 pub mod call;
 pub mod console;
@@ -19,6 +38,7 @@ pub mod domain;
 pub mod event;
 pub mod exit;
 #[cfg(any(test, feature = "fake"))]
+#[allow(clippy::expect_used, clippy::arithmetic_side_effects, reason = "for tests")]
 pub mod fake;
 pub mod frame;
 pub mod guest;

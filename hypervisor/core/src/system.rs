@@ -47,14 +47,21 @@ impl System {
 
     /// A span of ticks in nanoseconds.
     pub fn ticks_to_ns(&self, ticks: u64) -> u64 {
-        (u128::from(ticks) * 1_000_000_000 / u128::from(self.hw.frequency().max(1))) as u64
+        scale(ticks, 1_000_000_000, self.hw.frequency())
     }
 
     /// Nanoseconds since boot as a count of CNTPCT_EL0.
     pub fn ns_to_deadline(&self, ns: u64) -> u64 {
-        let ticks = u128::from(ns) * u128::from(self.hw.frequency()) / 1_000_000_000;
-        self.boot_ticks.saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX))
+        let ticks = scale(ns, self.hw.frequency(), 1_000_000_000);
+        self.boot_ticks.saturating_add(ticks)
     }
+}
+
+/// `value * multiplier / divisor`, at most `u64::MAX`.
+fn scale(value: u64, multiplier: u64, divisor: u64) -> u64 {
+    let product = u128::from(value).saturating_mul(multiplier.into());
+    let scaled = product.checked_div(divisor.into()).unwrap_or(product);
+    u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
 /// The domains that exist.

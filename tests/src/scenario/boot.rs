@@ -81,15 +81,9 @@ fn boots(
     })
 }
 
-fn inspect(dom0: &mut Dom0, machine: &Machine) -> Result<()> {
-    let cpus = dom0.run("nproc")?;
-    if cpus.trim() != machine.cpus.to_string() {
-        return fail(format!(
-            "dom0 has {} CPUs, not {}",
-            cpus.trim(),
-            machine.cpus
-        ));
-    }
+/// dom0 has its CPUs, its memory, and knows what it runs on.
+pub(super) fn inspect(dom0: &mut Dom0, machine: &Machine) -> Result<()> {
+    dom0.expect_cpus(machine.cpus)?;
     dom0.run("dmesg | grep -q 'Xen 4.20 support found'")?;
     let total = dom0.run("awk '/MemTotal/ { print $2 }' /proc/meminfo")?;
     let mib = total.trim().parse::<u32>().unwrap_or(0) / 1024;

@@ -35,7 +35,7 @@ fn overcommits(stage: &Stage, gic: Gic) -> Result<()> {
         ..stage.machine()
     };
     let mut dom0 = stage.boot(&machine)?;
-    expect_cpus(&mut dom0, 4)?;
+    dom0.expect_cpus(4)?;
     let sums = dom0.run_within(
         "for i in 1 2 3 4; do head -c 8000000 /dev/zero | sha256sum & done; wait",
         Duration::from_secs(240),
@@ -59,19 +59,19 @@ fn hotplugs(stage: &Stage, gic: Gic) -> Result<()> {
     for _ in 0..3 {
         for cpu in 1..4 {
             switch_cpu(&mut dom0, cpu, false)?;
-            expect_cpus(&mut dom0, 3)?;
+            dom0.expect_cpus(3)?;
             switch_cpu(&mut dom0, cpu, true)?;
-            expect_cpus(&mut dom0, 4)?;
+            dom0.expect_cpus(4)?;
         }
     }
     for cpu in 1..4 {
         switch_cpu(&mut dom0, cpu, false)?;
     }
-    expect_cpus(&mut dom0, 1)?;
+    dom0.expect_cpus(1)?;
     for cpu in 1..4 {
         switch_cpu(&mut dom0, cpu, true)?;
     }
-    expect_cpus(&mut dom0, 4)?;
+    dom0.expect_cpus(4)?;
     // A CPU that came back must run tasks, not only be counted.
     dom0.run("for c in 0 1 2 3; do taskset $((1 << c)) sleep 0.1 || exit 1; done")?;
     dom0.power_off()
@@ -83,15 +83,6 @@ fn switch_cpu(dom0: &mut Dom0, cpu: u32, on: bool) -> Result<()> {
         "echo {value} >/sys/devices/system/cpu/cpu{cpu}/online"
     ))?;
     Ok(())
-}
-
-fn expect_cpus(dom0: &mut Dom0, expected: u32) -> Result<()> {
-    let cpus = dom0.run("nproc")?;
-    if cpus.trim() == expected.to_string() {
-        return Ok(());
-    }
-    let message = format!("dom0 has {} CPUs, not {expected}", cpus.trim());
-    Err(dom0.console.failure(&message))
 }
 
 /// Loops that end at the time `$end`; each is one kind of work.

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The scenarios: each boots one machine and judges one thing about it.
 
+mod anywhere;
 mod boot;
 mod disk;
 mod dmesg;
+mod keys;
 mod load;
+mod memory;
 mod network;
+mod options;
+mod panic;
 mod refusal;
+mod stray;
 
 use std::path::PathBuf;
 
@@ -48,6 +54,14 @@ impl Scenario {
             selection,
             runs_on_xen: true,
             judge: Box::new(judge),
+        }
+    }
+
+    /// The same, for one that says nothing of real Xen.
+    fn on_xenolith_alone(self) -> Self {
+        Self {
+            runs_on_xen: false,
+            ..self
         }
     }
 
@@ -94,6 +108,12 @@ pub fn all() -> Vec<Scenario> {
     [
         refusal::scenarios(),
         boot::scenarios(),
+        anywhere::scenarios(),
+        memory::scenarios(),
+        options::scenarios(),
+        keys::scenarios(),
+        panic::scenarios(),
+        stray::scenarios(),
         disk::scenarios(),
         network::scenarios(),
         load::scenarios(),

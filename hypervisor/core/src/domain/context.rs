@@ -84,7 +84,7 @@ pub struct SysRegs {
 
 /// FP and SIMD registers.
 #[repr(C, align(16))]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct FpRegs {
     /// V0 to V31.
     pub v: [u128; 32],
@@ -92,16 +92,6 @@ pub struct FpRegs {
     pub fpsr: u64,
     /// FPCR.
     pub fpcr: u64,
-}
-
-impl Default for FpRegs {
-    fn default() -> Self {
-        Self {
-            v: [0; 32],
-            fpsr: 0,
-            fpcr: 0,
-        }
-    }
 }
 
 /// PSTATE of a vCPU that starts: EL1h, asynchronous exceptions masked (as Xen 4.20 has it).

@@ -97,7 +97,7 @@ impl Domain {
         let (slot, answer) = match id.checked_sub(1) {
             None => {
                 let free = life.watchdogs.iter().position(Option::is_none).ok_or(Errno::NoSpc)?;
-                (free, free as u32 + 1)
+                (free, (free as u32).saturating_add(1))
             }
             Some(slot) => {
                 let armed = life.watchdogs.get(slot as usize).is_some_and(Option::is_some);
@@ -125,7 +125,7 @@ impl Domain {
             armed.is_some_and(|deadline| deadline <= now)
         };
         if due {
-            log::error!("{} watchdog {} fired", self.id, slot + 1);
+            log::error!("{} watchdog {} fired", self.id, slot.saturating_add(1));
             self.shutdown(SHUTDOWN_WATCHDOG);
         }
     }

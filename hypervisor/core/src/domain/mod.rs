@@ -142,7 +142,8 @@ impl Domain {
         let shared_page = unsafe { SharedPage::new(sys.map, shared_info.mfn(), None) };
         let events = EventChannels::new(config.id, config.nr_vcpus, config.max_evtchn_port, shared_page)?;
         let cpus: Vec<CpuId> = sys.sched.online().collect();
-        let home = |n: u32| cpus.get(n as usize % cpus.len().max(1)).copied().unwrap_or_default();
+        let mut homes = cpus.into_iter().cycle();
+        let mut home = || homes.next().unwrap_or_default();
         Ok(Arc::new_cyclic(|domain| Self {
             id: config.id,
             sys,
@@ -163,7 +164,7 @@ impl Domain {
             max_pages: AtomicU32::new(0),
             handle: Lock::new([0; 16]),
             vcpus: (0..config.nr_vcpus)
-                .map(|n| Arc::new(Vcpu::new(sys, domain.clone(), n, home(n))))
+                .map(|n| Arc::new(Vcpu::new(sys, domain.clone(), n, home())))
                 .collect(),
         }))
     }
@@ -223,12 +224,12 @@ impl Domain {
             return self.vgic.dist_access(vcpu, at, size, access, self).ok();
         }
         // The regions follow each other, for the vGIC.
-        let mut base = 0;
+        let mut base = 0u64;
         for &region in &self.gic_layout.gicr {
             if let Some(at) = offset(region) {
-                return self.vgic.redist_access(base + at, size, access, self).ok();
+                return self.vgic.redist_access(base.saturating_add(at), size, access, self).ok();
             }
-            base += region.1;
+            base = base.saturating_add(region.1);
         }
         None
     }

@@ -186,7 +186,7 @@ impl Vcpu {
             }
         };
         let nr = nr.min(STEP);
-        if let Some(range) = PaRange::new(mfn.base(), nr * PAGE_SIZE) {
+        if let Some(range) = PaRange::new(mfn.base(), nr.saturating_mul(PAGE_SIZE)) {
             self.sys.hw.cache(range, CacheOp::CleanInvalidate);
         }
         self.flush_from.store(gfn.0.saturating_add(nr), Ordering::Relaxed);

@@ -34,7 +34,7 @@ impl Buddy {
     /// Frees the naturally aligned block of 2^`order` pages at `mfn`, whose entries all say
     /// [`PageState::FREE`], and joins it with its neighbours.
     pub(super) fn insert(&mut self, table: &Table, mut mfn: Mfn, mut order: u32) {
-        self.free += 1 << order;
+        self.free = self.free.saturating_add(1 << order);
         while order < MAX_ORDER {
             let buddy = Mfn(mfn.0 ^ 1 << order);
             if !is_free(table, buddy, order) {
@@ -42,7 +42,7 @@ impl Buddy {
             }
             self.unlink(table, buddy, order);
             mfn = mfn.min(buddy);
-            order += 1;
+            order = order.saturating_add(1);
         }
         self.push(table, mfn, order);
     }
@@ -95,10 +95,10 @@ impl Buddy {
     /// block of order `order` at `wanted`.
     fn carve(&mut self, table: &Table, head: Mfn, found: u32, wanted: Mfn, order: u32) {
         self.unlink(table, head, found);
-        self.free -= 1 << order;
+        self.free = self.free.saturating_sub(1 << order);
         let mut head = head;
         for half in (order..found).rev() {
-            let upper = Mfn(head.0 + (1 << half));
+            let upper = Mfn(head.0 | 1 << half);
             let rest = if wanted < upper { upper } else { head };
             self.push(table, rest, half);
             if wanted >= upper {

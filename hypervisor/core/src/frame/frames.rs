@@ -2,7 +2,7 @@
 //! All of RAM: allocation, ownership, references.
 
 use super::buddy::{Buddy, MAX_ORDER};
-use super::page::{Kind, PageState, Table};
+use super::page::{Kind, PageInfo, PageState, Table};
 use super::page_ref::PageRef;
 use crate::addr::{DomId, Mfn, PAGE_SHIFT, Pa, PaRange};
 use crate::hw::{DirectMap, Hw};
@@ -180,7 +180,7 @@ impl Frames {
         }
         let pages = self.table.pages(mfn, nr).ok_or(FrameError::BadRange)?;
         let swap =
-            |page: &super::page::PageInfo, from, to| page.update(|s| (s == from).then_some(to));
+            |page: &PageInfo, from, to| page.update(|s| (s == from).then_some(to));
         for (done, page) in pages.iter().enumerate() {
             if let Err(state) = swap(page, PageState::XEN, PageState::FREE) {
                 Table::set(pages.get(..done).unwrap_or_default(), PageState::XEN);
@@ -216,7 +216,7 @@ impl Frames {
         let page = self.table.page(mfn)?;
         page.update(|s| if ok(s) { s.with_reference() } else { None })
             .ok()?;
-        Some(PageRef::from_raw(self, mfn))
+        Some(PageRef::new(self, page, mfn))
     }
 
     /// Drops the reference that `owner`'s allocation has to its RAM `mfn`; false, and no change,
@@ -255,38 +255,49 @@ impl Frames {
     pub fn relinquish(&self, dom: DomId, from: Mfn, budget: u32) -> Relinquished {
         let mut left = budget;
         for bank in self.table.banks() {
-            let end = bank.start + bank.pages;
+            let end = bank.end();
             let mut at = from.0.max(bank.start);
             while at < end {
                 if left == 0 {
                     return Relinquished::More(Mfn(at));
                 }
-                left -= 1;
+                left = left.saturating_sub(1);
                 let state = self.state(Mfn(at)).unwrap_or(PageState::FREE);
                 if state.owner() == Some(dom) {
                     self.release_allocation(Mfn(at), dom);
                 }
-                at += state.free_order().map_or(1, |order| 1 << order);
+                at = at.saturating_add(state.free_order().map_or(1, |order| 1 << order));
             }
         }
         Relinquished::Done
     }
 
-    /// Drops one reference.
-    pub(super) fn put(&self, mfn: Mfn) {
-        let Some(page) = self.table.page(mfn) else {
-            return;
-        };
-        match page.update(PageState::without_reference) {
-            Ok((old, new)) => self.after_drop(mfn, old, new),
-            Err(state) => log::error!("reference to {mfn} dropped that nobody had: {state:?}"),
+    /// Drops one reference, of which only the number was kept.
+    pub(crate) fn put(&self, mfn: Mfn) {
+        if let Some(page) = self.table.page(mfn) {
+            self.put_entry(page, mfn);
         }
     }
 
-    fn after_drop(&self, mfn: Mfn, old: PageState, new: PageState) {
-        if new.kind() != Kind::Free {
-            return;
+    /// Drops one reference to `mfn`, whose entry is `page`.
+    #[inline]
+    pub(super) fn put_entry(&self, page: &PageInfo, mfn: Mfn) {
+        match page.update(PageState::without_reference) {
+            Ok((old, new)) => self.after_drop(mfn, old, new),
+            Err(state) => not_held(mfn, state),
         }
+    }
+
+    #[inline]
+    fn after_drop(&self, mfn: Mfn, old: PageState, new: PageState) {
+        if new.kind() == Kind::Free {
+            self.last_dropped(mfn, old);
+        }
+    }
+
+    /// Nobody holds `mfn` any more; it was `old`.
+    #[cold]
+    fn last_dropped(&self, mfn: Mfn, old: PageState) {
         self.give(mfn, 0);
         if let Some(owned) = old.owner().and_then(|dom| self.owned(dom)) {
             let count = match old.kind() {
@@ -333,6 +344,11 @@ impl Frames {
             self.hw.scrub(range);
         }
     }
+}
+
+#[cold]
+fn not_held(mfn: Mfn, state: PageState) {
+    log::error!("reference to {mfn} dropped that nobody had: {state:?}");
 }
 
 fn block(order: u32) -> Result<u64, FrameError> {

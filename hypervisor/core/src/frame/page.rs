@@ -89,14 +89,14 @@ impl PageState {
         if self.owner().is_none() || self.references() == 0 || self.references() >= MAX_REFS {
             return None;
         }
-        Some(Self(self.0 + 1))
+        Some(Self(self.0.wrapping_add(1)))
     }
     /// With one reference less, free after the last; `None` if there is none to drop.
     pub(super) const fn without_reference(self) -> Option<Self> {
         match (self.owner(), self.references()) {
             (None, _) | (_, 0) => None,
             (_, 1) => Some(Self::FREE),
-            _ => Some(Self(self.0 - 1)),
+            _ => Some(Self(self.0.wrapping_sub(1))),
         }
     }
     /// Without the allocation and its reference; `None` if that has gone before.
@@ -141,6 +141,7 @@ impl PageInfo {
         self.state.store(state.0, Ordering::Relaxed);
     }
     /// Changes the state by `change`, unless that says no. Returns the old and the new one.
+    #[inline]
     pub(super) fn update(
         &self,
         change: impl Fn(PageState) -> Option<PageState>,
@@ -169,6 +170,13 @@ pub(super) struct Bank {
     pub(super) first: u64,
 }
 
+impl Bank {
+    /// The first page after it.
+    pub(super) fn end(&self) -> u64 {
+        self.start.saturating_add(self.pages)
+    }
+}
+
 /// All entries, bank after bank.
 pub(super) struct Table {
     pub(super) entries: &'static [PageInfo],
@@ -188,7 +196,7 @@ impl Table {
         for bank in self.banks() {
             let offset = mfn.0.wrapping_sub(bank.start);
             if offset < bank.pages {
-                return Some((bank.first + offset) as u32);
+                return Some(bank.first.wrapping_add(offset) as u32);
             }
         }
         None
@@ -197,10 +205,10 @@ impl Table {
     /// The page entry number `index` is about.
     pub(super) fn mfn(&self, index: u32) -> Option<Mfn> {
         let index = u64::from(index);
-        self.banks()
-            .iter()
-            .find(|b| index.wrapping_sub(b.first) < b.pages)
-            .map(|b| Mfn(b.start + (index - b.first)))
+        self.banks().iter().find_map(|bank| {
+            let offset = index.wrapping_sub(bank.first);
+            (offset < bank.pages).then(|| Mfn(bank.start.wrapping_add(offset)))
+        })
     }
 
     /// Entry number `index`.
@@ -219,8 +227,9 @@ impl Table {
     pub(super) fn pages(&self, mfn: Mfn, nr: u64) -> Option<&'static [PageInfo]> {
         let first = self.index(mfn)?;
         // Numbers run on from bank to bank, page numbers do not.
-        let last = self.index(mfn.checked_add(nr.checked_sub(1)?)?)?;
-        if u64::from(last.checked_sub(first)?) != nr - 1 {
+        let distance = nr.checked_sub(1)?;
+        let last = self.index(mfn.checked_add(distance)?)?;
+        if u64::from(last.checked_sub(first)?) != distance {
             return None;
         }
         self.entries.get(first as usize..=last as usize)

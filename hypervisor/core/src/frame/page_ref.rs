@@ -2,7 +2,7 @@
 //! Holding pages: one by a reference, many of the hypervisor's own in a list.
 
 use super::frames::Frames;
-use super::page::{NIL, PageState};
+use super::page::{NIL, PageInfo, PageState};
 use crate::addr::{Mfn, PAGE_SIZE, Pa, PaRange};
 use core::fmt;
 use core::sync::atomic::Ordering;
@@ -11,16 +11,18 @@ use core::sync::atomic::Ordering;
 #[must_use]
 pub struct PageRef {
     frames: &'static Frames,
+    entry: &'static PageInfo,
     mfn: Mfn,
 }
 
 impl PageRef {
-    /// Owns a reference that has been counted already.
-    pub(crate) fn from_raw(frames: &'static Frames, mfn: Mfn) -> Self {
-        Self { frames, mfn }
+    /// Owns a reference to `mfn`, whose entry is `entry`, that has been counted already.
+    #[inline]
+    pub(super) fn new(frames: &'static Frames, entry: &'static PageInfo, mfn: Mfn) -> Self {
+        Self { frames, entry, mfn }
     }
 
-    /// Gives the reference to whoever keeps the number, to be made a `PageRef` again.
+    /// Gives the reference to whoever keeps the number, to be dropped by [`Frames::put`].
     pub(crate) fn into_raw(self) -> Mfn {
         core::mem::ManuallyDrop::new(self).mfn
     }
@@ -52,7 +54,7 @@ impl PageRef {
 
     /// Owner, kind and count. The first two stay as they are while the reference is held.
     pub fn state(&self) -> PageState {
-        self.frames.state(self.mfn).unwrap_or(PageState::FREE)
+        self.entry.state()
     }
 
     /// Another reference; `None` if there are too many.
@@ -62,8 +64,9 @@ impl PageRef {
 }
 
 impl Drop for PageRef {
+    #[inline]
     fn drop(&mut self) {
-        self.frames.put(self.mfn);
+        self.frames.put_entry(self.entry, self.mfn);
     }
 }
 
@@ -96,7 +99,7 @@ impl PageList {
         if let Some(page) = table.entry(index) {
             page.next.store(self.head, Ordering::Relaxed);
             self.head = index;
-            self.len += 1;
+            self.len = self.len.saturating_add(1);
         }
     }
 
@@ -106,7 +109,7 @@ impl PageList {
         let page = table.entry(self.head)?;
         let mfn = table.mfn(self.head)?;
         self.head = page.next.load(Ordering::Relaxed);
-        self.len -= 1;
+        self.len = self.len.saturating_sub(1);
         Some(mfn)
     }
 }

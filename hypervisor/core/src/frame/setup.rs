@@ -31,10 +31,10 @@ impl Frames {
             return Err(FrameError::TooManyBanks);
         }
 
-        let own = place(ranges, reserved, size_of::<PageInfo>() * entries)?;
+        let own = place(ranges, reserved, size_of::<PageInfo>().saturating_mul(entries))?;
         hw.scrub(own);
         let owned_at = own.start;
-        let table_at = Pa(own.start.0 + OWNED_SIZE);
+        let table_at = Pa(own.start.0.saturating_add(OWNED_SIZE));
         // SAFETY: `place` chose `own` large enough for both arrays, page aligned, in RAM that
         // `map` shows and that nobody else uses, from now on either: it is never given out.
         // Zeroes are valid values of both types.
@@ -92,7 +92,7 @@ impl Bank {
     fn range(&self) -> PaRange {
         PaRange {
             start: Mfn(self.start).base(),
-            end: Mfn(self.start + self.pages).base(),
+            end: Mfn(self.end()).base(),
         }
     }
 }
@@ -105,7 +105,7 @@ pub(super) fn blocks(range: PaRange) -> impl Iterator<Item = (Mfn, u32)> {
         let left = end.checked_sub(at).filter(|&left| left > 0)?;
         let order = at.trailing_zeros().min(left.ilog2()).min(MAX_ORDER);
         let mfn = Mfn(at);
-        at += 1 << order;
+        at = at.saturating_add(1 << order);
         Some((mfn, order))
     })
 }
@@ -118,7 +118,7 @@ fn join(ranges: &[PaRange]) -> Result<([Bank; MAX_BANKS], usize), FrameError> {
         first: 0,
     };
     let mut banks = [NONE; MAX_BANKS];
-    let (mut nr, mut first, mut from) = (0, 0, 0);
+    let (mut nr, mut first, mut from) = (0usize, 0u64, 0);
     // The next bank starts at the lowest page, not below `from`, that some range covers.
     while let Some(start) = ranges
         .iter()
@@ -137,12 +137,12 @@ fn join(ranges: &[PaRange]) -> Result<([Bank; MAX_BANKS], usize), FrameError> {
         }
         let bank = Bank {
             start,
-            pages: end - start,
+            pages: end.saturating_sub(start),
             first,
         };
         *banks.get_mut(nr).ok_or(FrameError::TooManyBanks)? = bank;
-        nr += 1;
-        first += bank.pages;
+        nr = nr.saturating_add(1);
+        first = first.saturating_add(bank.pages);
         from = end;
     }
     Ok((banks, nr))
@@ -189,7 +189,7 @@ fn place(banks: &[Bank], reserved: &[PaRange], bytes: usize) -> Result<PaRange, 
         start: Pa(0),
         end: Pa(0),
     };
-    let size = (bytes as u64).next_multiple_of(PAGE_SIZE) + OWNED_SIZE;
+    let size = (bytes as u64).next_multiple_of(PAGE_SIZE).saturating_add(OWNED_SIZE);
     for bank in banks.iter().rev() {
         let (mut at, mut best) = (bank.range().start, None);
         while let Some(gap) = gap(at, bank.range().end, reserved, NOWHERE) {
@@ -200,7 +200,7 @@ fn place(banks: &[Bank], reserved: &[PaRange], bytes: usize) -> Result<PaRange, 
         }
         if let Some(gap) = best {
             return Ok(PaRange {
-                start: Pa(gap.end.0 - size),
+                start: Pa(gap.end.0.saturating_sub(size)),
                 end: gap.end,
             });
         }

@@ -33,38 +33,51 @@ impl GuestMemory {
     ///
     /// # Errors
     /// `EFAULT` if any of it is not the domain's own readable RAM; `buffer` may be partly filled.
+    #[inline]
     pub fn read_bytes(self, gva: Gva, buffer: &mut [u8]) -> Result<(), Errno> {
-        let mut at = gva;
-        let mut rest = buffer;
-        while !rest.is_empty() {
-            let (piece, tail) = rest.split_at_mut(bytes_in_page(at, rest.len()));
-            let page = self.page(at, false)?;
-            // SAFETY: `page` holds the page; the piece stays in it; `piece` is ours.
-            unsafe { copy_in(page.ptr().add(at.page_offset() as usize), piece) };
-            at = at.checked_add(piece.len() as u64).ok_or(Errno::Fault)?;
-            rest = tail;
-        }
-        Ok(())
+        let to = buffer.as_mut_ptr();
+        self.by_page(gva, buffer.len(), false, |guests, done, len| {
+            // SAFETY: `guests` is in a page that is held; the piece of `buffer` is ours.
+            unsafe { copy(guests, to.add(done), len) }
+        })
     }
 
     /// Copies `bytes` to `gva`.
     ///
     /// # Errors
     /// `EFAULT` if any of it is not the domain's own writable RAM; some may have been written.
+    #[inline]
     pub fn write_bytes(self, gva: Gva, bytes: &[u8]) -> Result<(), Errno> {
-        let mut at = gva;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let (piece, tail) = rest.split_at(bytes_in_page(at, rest.len()));
-            let page = self.page(at, true)?;
+        let from = bytes.as_ptr();
+        self.by_page(gva, bytes.len(), true, |guests, done, len| {
             // SAFETY: as in `read_bytes`.
-            unsafe { copy_out(page.ptr().add(at.page_offset() as usize), piece) };
-            at = at.checked_add(piece.len() as u64).ok_or(Errno::Fault)?;
-            rest = tail;
+            unsafe { copy(from.add(done), guests, len) }
+        })
+    }
+
+    /// Calls `act` for each page that `len` bytes from `gva` are in: with where its first byte
+    /// of them is visible, how many there were before, and how many are in it.
+    #[inline]
+    fn by_page(
+        self,
+        gva: Gva,
+        len: usize,
+        write: bool,
+        act: impl Fn(*mut u8, usize, usize),
+    ) -> Result<(), Errno> {
+        let mut done = 0usize;
+        while done < len {
+            let at = gva.checked_add(done as u64).ok_or(Errno::Fault)?;
+            let offset = at.page_offset() as usize;
+            let piece = len.saturating_sub(done).min((PAGE_SIZE as usize).saturating_sub(offset));
+            let page = self.page(at, write)?;
+            act(page.ptr().wrapping_add(offset), done, piece);
+            done = done.saturating_add(piece);
         }
         Ok(())
     }
 
+    /// The page at `gva`, held.
     fn page(self, gva: Gva, write: bool) -> Result<PageRef, Errno> {
         let pa = self
             .sys
@@ -87,53 +100,40 @@ impl GuestMemory {
     }
 }
 
-/// Bytes from `at` to the end of its page, at most `len`.
-fn bytes_in_page(at: Gva, len: usize) -> usize {
-    len.min((PAGE_SIZE - at.page_offset()) as usize)
-}
-
+/// Copies `len` bytes by the largest words both addresses are aligned to, each read and written
+/// once.
+///
 /// # Safety
-/// `from` is readable for `to.len()` bytes. The guest may write there meanwhile.
-unsafe fn copy_in(from: *const u8, to: &mut [u8]) {
-    if from.addr().is_multiple_of(8) {
-        let (words, tail) = to.as_chunks_mut::<8>();
-        for (n, word) in words.iter_mut().enumerate() {
-            // SAFETY: aligned and within the caller's bound.
-            *word = unsafe { from.cast::<u64>().add(n).read_volatile() }.to_ne_bytes();
-        }
-        let done = words.len() * 8;
-        for (n, byte) in tail.iter_mut().enumerate() {
-            // SAFETY: within the caller's bound.
-            *byte = unsafe { from.add(done + n).read_volatile() };
-        }
-        return;
-    }
-    for (n, byte) in to.iter_mut().enumerate() {
-        // SAFETY: within the caller's bound.
-        *byte = unsafe { from.add(n).read_volatile() };
+/// `from` is readable and `to` writable for `len` bytes. The guest may use its side meanwhile.
+#[inline]
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    let aligned = |size| (from.addr() | to.addr()).is_multiple_of(size);
+    // SAFETY: the caller's, for the whole words and then for the rest.
+    unsafe {
+        let done = if aligned(8) {
+            copy_words::<u64>(from, to, len)
+        } else if aligned(4) {
+            copy_words::<u32>(from, to, len)
+        } else {
+            0
+        };
+        copy_words::<u8>(from.add(done), to.add(done), len.saturating_sub(done));
     }
 }
 
+/// Copies the whole words in `len` bytes; returns how many bytes that are.
+///
 /// # Safety
-/// `to` is writable for `from.len()` bytes.
-unsafe fn copy_out(to: *mut u8, from: &[u8]) {
-    if to.addr().is_multiple_of(8) {
-        let (words, tail) = from.as_chunks::<8>();
-        for (n, word) in words.iter().enumerate() {
-            // SAFETY: aligned and within the caller's bound.
-            unsafe { to.cast::<u64>().add(n).write_volatile(u64::from_ne_bytes(*word)) };
-        }
-        let done = words.len() * 8;
-        for (n, byte) in tail.iter().enumerate() {
-            // SAFETY: within the caller's bound.
-            unsafe { to.add(done + n).write_volatile(*byte) };
-        }
-        return;
+/// As [`copy`], and both addresses are aligned to the word.
+#[inline]
+unsafe fn copy_words<W: Copy>(from: *const u8, to: *mut u8, len: usize) -> usize {
+    let (from, to) = (from.cast::<W>(), to.cast::<W>());
+    let words = len.checked_div(size_of::<W>()).unwrap_or(0);
+    for n in 0..words {
+        // SAFETY: aligned and within the caller's bound.
+        unsafe { to.add(n).write_volatile(from.add(n).read_volatile()) };
     }
-    for (n, byte) in from.iter().enumerate() {
-        // SAFETY: within the caller's bound.
-        unsafe { to.add(n).write_volatile(*byte) };
-    }
+    words.saturating_mul(size_of::<W>())
 }
 
 /// A `T` a guest says is at an address of its own. Nothing is known of it until it is copied.
@@ -190,6 +190,7 @@ impl<T: FromBytes + IntoBytes> GuestPtr<T> {
     ///
     /// # Errors
     /// `EFAULT`.
+    #[inline]
     pub fn read(self, memory: GuestMemory) -> Result<T, Errno> {
         let mut value = T::new_zeroed();
         memory.read_bytes(self.gva, value.as_mut_bytes())?;
@@ -202,6 +203,7 @@ impl<T: IntoBytes + Immutable> GuestPtr<T> {
     ///
     /// # Errors
     /// `EFAULT`.
+    #[inline]
     pub fn write(self, memory: GuestMemory, value: &T) -> Result<(), Errno> {
         memory.write_bytes(self.gva, value.as_bytes())
     }

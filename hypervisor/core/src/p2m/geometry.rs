@@ -48,8 +48,8 @@ impl Stage2Geometry {
     pub const fn vtcr(self, vmid16: bool) -> u64 {
         const RES1: u64 = 1 << 31;
         const WBWA_INNER_SHAREABLE: u64 = 1 << 8 | 1 << 10 | 3 << 12;
-        let t0sz = 64 - self.ipa_bits as u64;
-        let sl0 = 2 - self.root_level as u64;
+        let t0sz = 64u64.saturating_sub(self.ipa_bits as u64);
+        let sl0 = 2u64.saturating_sub(self.root_level as u64);
         RES1 | (vmid16 as u64) << 19
             | (self.ps as u64) << 16
             | WBWA_INNER_SHAREABLE
@@ -69,12 +69,17 @@ impl Stage2Geometry {
 
     /// log2 of the pages that one root table maps.
     pub(super) const fn root_shift(self) -> u32 {
-        9 * (4 - self.root_level as u32)
+        if self.root_level == 0 { 36 } else { 27 }
+    }
+
+    /// log2 of the pages that an entry of a root table maps.
+    pub(super) const fn root_entry_order(self) -> u32 {
+        if self.root_level == 0 { 27 } else { 18 }
     }
 
     /// The first frame number there is not.
     pub(super) const fn end(self) -> Gfn {
-        Gfn(1 << (self.ipa_bits - PAGE_SHIFT))
+        Gfn(1 << self.ipa_bits >> PAGE_SHIFT)
     }
 
     pub(super) const fn contains(self, gfn: Gfn) -> bool {

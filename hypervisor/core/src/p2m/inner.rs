@@ -46,9 +46,10 @@ impl Inner {
             .alloc(order, Limits::default())
             .map_err(|_| P2mError::NoMemory)?;
         let pool = Pool::shared(frames, limit);
-        let roots: Vec<_> = (root.0..root.0 + (1 << order))
+        let roots: Vec<_> = (0..1 << order)
+            .filter_map(|n| root.checked_add(n))
             .map(|mfn| {
-                pool.lock().add_root(Mfn(mfn));
+                pool.lock().add_root(mfn);
                 let level = usize::from(geometry.root_level());
                 RootTable::new(Tables::new(pool.clone(), frames.map()), level, Stage2)
             })
@@ -95,9 +96,9 @@ impl Inner {
         let found = self.survey(span, mfn);
         let old = found.ungranted()?;
         let tables = if old == Replaced::default() || frees_no_table(span) {
-            found.hole_tables + found.leaf_tables
+            found.hole_tables.saturating_add(found.leaf_tables)
         } else {
-            tables_for(span, mfn, self.geometry.root_shift() - 9)
+            tables_for(span, mfn, self.geometry.root_entry_order())
         };
         self.pool.lock().reserve(tables)?;
         if old != Replaced::default() {
@@ -158,7 +159,7 @@ impl Inner {
         self.remove(span)?;
         if let Some(slot) = self.kept.get_mut(self.nr_kept) {
             *slot = page.into_raw();
-            self.nr_kept += 1;
+            self.nr_kept = self.nr_kept.saturating_add(1);
             // Splitting a block may have flushed.
             self.unflushed = true;
         }
@@ -180,7 +181,7 @@ impl Inner {
         self.unflushed = false;
         self.pool.lock().release_retired();
         for &mfn in self.kept.get(..self.nr_kept).unwrap_or_default() {
-            drop(PageRef::from_raw(self.frames, mfn));
+            self.frames.put(mfn);
         }
         self.nr_kept = 0;
     }
@@ -211,15 +212,15 @@ impl Inner {
         let mut found = Survey::default();
         self.table.walk(span, |entry| {
             let mfn = mfn
-                .checked_add(entry.span.start - span.start)
+                .checked_add(entry.span.start.saturating_sub(span.start))
                 .unwrap_or(mfn);
             let tables = tables_for(entry.span, mfn, entry.order);
             match entry.leaf {
-                None => found.hole_tables += tables,
+                None => found.hole_tables = found.hole_tables.saturating_add(tables),
                 Some(leaf) => {
-                    found.leaf_tables += tables;
+                    found.leaf_tables = found.leaf_tables.saturating_add(tables);
                     found.granted |= leaf.ty.is_grant();
-                    *found.old.of(leaf.ty) += entry.span.pages();
+                    found.old.add(leaf.ty, entry.span.pages());
                 }
             }
             ControlFlow::Continue(())
@@ -265,7 +266,7 @@ impl Inner {
                 && let Some(slot) = kept.get_mut(*nr)
             {
                 *slot = leaf.mfn;
-                *nr += 1;
+                *nr = nr.saturating_add(1);
             }
             left = left.saturating_sub(1);
             if *nr == KEPT || left == 0 {

@@ -75,7 +75,7 @@ impl Pool {
                 self.trim();
                 return Err(P2mError::NoMemory);
             };
-            self.used += 1;
+            self.used = self.used.saturating_add(1);
             self.ready.push(self.frames, mfn);
         }
         Ok(())
@@ -123,6 +123,7 @@ impl Translation<Stage2Attributes> for Tables {
     fn allocate_table(&mut self) -> (NonNull<PageTable<Stage2Attributes>>, PhysicalAddress) {
         let mut pool = self.pool.lock();
         let frames = pool.frames;
+        #[allow(clippy::unreachable, reason = "no way to fail; whoever maps has reserved")]
         let Some(mfn) = pool.ready.pop(frames) else {
             unreachable!("a stage-2 table that was not reserved");
         };
@@ -138,6 +139,7 @@ impl Translation<Stage2Attributes> for Tables {
     }
 
     fn physical_to_virtual(&self, pa: PhysicalAddress) -> NonNull<PageTable<Stage2Attributes>> {
+        #[allow(clippy::unreachable, reason = "no way to fail; RAM is not at address 0")]
         let Some(table) = NonNull::new(self.map.ptr(Pa(pa.0 as u64)).cast()) else {
             unreachable!("a stage-2 table at address 0");
         };

@@ -40,13 +40,13 @@ impl Inner {
             let part = part.and_then(|leaf| leaf.part(entry.span.start, entry.span.end));
             match (&mut run, part) {
                 (None, part) => run = part,
-                (Some(run), Some(part)) if run.mfn.0 + run.span.pages() == part.mfn.0 => {
+                (Some(run), Some(part)) if run.mfn.checked_add(run.span.pages()) == Some(part.mfn) => {
                     run.span.end = part.span.end;
                 }
                 (Some(_), _) => return ControlFlow::Break(()),
             }
             stop = entry.span.end;
-            left -= 1;
+            left = left.saturating_sub(1);
             if left == 0 {
                 return ControlFlow::Break(());
             }

@@ -6,7 +6,7 @@ use super::geometry::Stage2Geometry;
 use super::pool::Tables;
 use super::types::{Mapping, P2mError, P2mType};
 use crate::addr::{Gfn, Mfn, PAGE_SHIFT};
-use aarch64_paging::descriptor::{PhysicalAddress, Stage2Attributes};
+use aarch64_paging::descriptor::{PhysicalAddress, Stage2Attributes, VirtualAddress};
 use aarch64_paging::paging::{Constraints, MemoryRegion, RootTable, Stage2};
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
@@ -51,6 +51,16 @@ pub(super) const MAX_BLOCK: u32 = 18;
 /// log2 of the pages of an entry at level 0, where there are no blocks.
 const ROOT_ORDER: u32 = 27;
 
+/// log2 of the pages of an entry at `level`.
+const fn entry_order(level: usize) -> u32 {
+    match level {
+        0 => ROOT_ORDER,
+        1 => MAX_BLOCK,
+        2 => 9,
+        _ => 0,
+    }
+}
+
 /// An entry seen on a walk.
 pub(super) struct Entry {
     /// What of the walk's span it covers.
@@ -91,16 +101,16 @@ impl Table {
                 return;
             };
             let walked = root.walk_range(&piece.region, &mut |region, descriptor, level| {
-                let order = 9 * 3_u32.saturating_sub(level as u32);
+                let order = entry_order(level);
                 let span = Span {
-                    start: piece.base + (region.start().0 >> PAGE_SHIFT) as u64,
-                    end: piece.base + (region.end().0 >> PAGE_SHIFT) as u64,
+                    start: piece.gfn(region.start()),
+                    end: piece.gfn(region.end()),
                 };
                 let start = span.start >> order << order;
                 let leaf = P2mType::from_attributes(descriptor.flags()).map(|ty| Extent {
                     span: Span {
                         start,
-                        end: start + (1 << order),
+                        end: start.saturating_add(1 << order),
                     },
                     mfn: Mfn(descriptor.output_address().0 as u64 >> PAGE_SHIFT),
                     ty,
@@ -121,7 +131,7 @@ impl Table {
         let mut found = None;
         let page = Span {
             start: gfn,
-            end: gfn + 1,
+            end: gfn.saturating_add(1),
         };
         self.walk(page, |entry| {
             found = entry.leaf.map(|leaf| (leaf, entry.order));
@@ -134,7 +144,7 @@ impl Table {
     pub(super) fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
         let (leaf, order) = self.leaf(gfn.0)?;
         Some(Mapping {
-            mfn: leaf.mfn.checked_add(gfn.0 - leaf.span.start)?,
+            mfn: leaf.mfn.checked_add(gfn.0.saturating_sub(leaf.span.start))?,
             order,
             ty: leaf.ty,
         })
@@ -146,7 +156,7 @@ impl Table {
             return [None, None];
         }
         let first = self.leaf(span.start).map(|(leaf, _)| leaf);
-        let last = self.leaf(span.end - 1).map(|(leaf, _)| leaf);
+        let last = self.leaf(span.end.saturating_sub(1)).map(|(leaf, _)| leaf);
         [
             first.and_then(|leaf| leaf.part(0, span.start)),
             last.and_then(|leaf| leaf.part(span.end, u64::MAX)),
@@ -157,7 +167,7 @@ impl Table {
     pub(super) fn map(&mut self, extent: Extent) -> Result<(), P2mError> {
         for piece in Pieces::of(self.geometry, extent.span) {
             let root = self.roots.get_mut(piece.root).ok_or(P2mError::Invalid)?;
-            let skipped = piece.start() - extent.span.start;
+            let skipped = piece.gfn(piece.region.start()).saturating_sub(extent.span.start);
             let mfn = extent.mfn.checked_add(skipped).ok_or(P2mError::Invalid)?;
             let pa = PhysicalAddress(mfn.base().0 as usize);
             root.map_range(
@@ -226,10 +236,10 @@ pub(super) fn tables_for(span: Span, mfn: Mfn, order: u32) -> u64 {
         return 0;
     };
     let tables = |order: u32| {
-        let offset = (1 << order) - 1;
+        let offset = !(u64::MAX << order);
         let (first, last) = (span.start >> order, last >> order);
         if order == ROOT_ORDER || (span.start ^ mfn.0) & offset != 0 {
-            return last - first + 1;
+            return last.saturating_sub(first).saturating_add(1);
         }
         // Blocks fit, but for the ends.
         let head = span.start & offset != 0;
@@ -237,7 +247,7 @@ pub(super) fn tables_for(span: Span, mfn: Mfn, order: u32) -> u64 {
         if first == last {
             return u64::from(head || tail);
         }
-        u64::from(head) + u64::from(tail)
+        u64::from(head).saturating_add(u64::from(tail))
     };
     let levels = [9, 18, ROOT_ORDER].into_iter();
     levels.filter(|&level| level <= order).map(tables).sum()
@@ -253,8 +263,9 @@ struct Piece {
 }
 
 impl Piece {
-    fn start(&self) -> u64 {
-        self.base + (self.region.start().0 >> PAGE_SHIFT) as u64
+    /// The frame number of an address within the root.
+    fn gfn(&self, at: VirtualAddress) -> u64 {
+        self.base.saturating_add((at.0 >> PAGE_SHIFT) as u64)
     }
 }
 
@@ -282,9 +293,9 @@ impl Iterator for Pieces {
         }
         let root = start >> self.shift;
         let base = root << self.shift;
-        let stop = end.min(base + (1 << self.shift));
+        let stop = end.min(base.saturating_add(1 << self.shift));
         self.left.start = stop;
-        let local = |gfn: u64| ((gfn - base) << PAGE_SHIFT) as usize;
+        let local = |gfn: u64| (gfn.saturating_sub(base) << PAGE_SHIFT) as usize;
         Some(Piece {
             root: root as usize,
             base,

@@ -145,15 +145,16 @@ pub struct Replaced {
 }
 
 impl Replaced {
-    /// The count that a page of this type goes to.
-    pub(super) fn of(&mut self, ty: P2mType) -> &mut u64 {
-        if ty.is_ram() {
+    /// Counts `nr` pages of this type.
+    pub(super) fn add(&mut self, ty: P2mType, nr: u64) {
+        let count = if ty.is_ram() {
             &mut self.ram
         } else if ty.holds_reference() {
             &mut self.references
         } else {
             &mut self.mmio
-        }
+        };
+        *count = count.saturating_add(nr);
     }
 }
 

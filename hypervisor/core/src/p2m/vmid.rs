@@ -25,9 +25,9 @@ impl VmidAllocator {
     /// A VMID that nobody uses.
     pub fn alloc(&self) -> Option<u16> {
         for (word, base) in self.used.iter().zip((0..).step_by(64)) {
-            let take = |bits: u64| (bits != u64::MAX).then(|| bits | (bits + 1));
+            let take = |bits: u64| bits.checked_add(1).map(|next| bits | next);
             if let Ok(old) = word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take) {
-                return Some(base + old.trailing_ones() as u16);
+                return Some(base | old.trailing_ones() as u16);
             }
         }
         None

@@ -126,8 +126,9 @@ impl SchedState {
 
     /// Ticks in weighted time.
     fn weighted(&self, ticks: u64) -> u64 {
-        let weight = u64::from(self.weight.load(Ordering::Relaxed).max(1));
-        ticks.saturating_mul(u64::from(DEFAULT_WEIGHT)) / weight
+        let weight = u64::from(self.weight.load(Ordering::Relaxed));
+        let scaled = ticks.saturating_mul(u64::from(DEFAULT_WEIGHT));
+        scaled.checked_div(weight).unwrap_or(scaled)
     }
 }
 
@@ -165,8 +166,8 @@ impl Scheduler {
         };
         Self {
             cpus: (0..nr_cpus).map(cpu).collect(),
-            slice: SLICE_US * frequency / 1_000_000,
-            preempt: PREEMPT_US * frequency / 1_000_000,
+            slice: SLICE_US.saturating_mul(frequency) / 1_000_000,
+            preempt: PREEMPT_US.saturating_mul(frequency) / 1_000_000,
         }
     }
 
@@ -222,11 +223,12 @@ impl Scheduler {
             if vcpu.sched.place() != Place::Out || vcpu.sched.flags() != 0 {
                 return;
             }
-            if !queue.is_loaded(vcpu) && !cpu.idle.load(Ordering::SeqCst) {
-                if let Some(idle) = self.find_idle(vcpu) {
-                    vcpu.sched.home.store(idle.0, Ordering::Relaxed);
-                    continue;
-                }
+            if !queue.is_loaded(vcpu)
+                && !cpu.idle.load(Ordering::SeqCst)
+                && let Some(idle) = self.find_idle(vcpu)
+            {
+                vcpu.sched.home.store(idle.0, Ordering::Relaxed);
+                continue;
             }
             queue.admit(vcpu, self.slice);
             let preempts = queue.preempts(vcpu, hw.now(), self.preempt);
@@ -274,11 +276,8 @@ impl Scheduler {
 
     /// A ready vCPU of another CPU's queue, with `this` for its home and in no queue.
     fn steal(&self, this: CpuId) -> Option<Arc<Vcpu>> {
-        let others = (1..self.cpus.len()).filter_map(|n| {
-            let at = (this.index() + n) % self.cpus.len();
-            self.cpus.get(at)
-        });
-        for other in others {
+        let (before, after) = self.cpus.split_at_checked(this.index())?;
+        for other in after.iter().skip(1).chain(before) {
             if other.idle.load(Ordering::Relaxed) || !other.online.load(Ordering::Relaxed) {
                 continue;
             }

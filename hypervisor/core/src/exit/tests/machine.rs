@@ -177,7 +177,7 @@ impl Machine {
         } else if !vcpu.is_up() {
             vcpu.start(Start { entry: 0, x0: 0 });
         } else {
-            vcpu.unblock(u32::MAX & !crate::sched::pause::DOMAIN);
+            vcpu.unblock(!crate::sched::pause::DOMAIN);
         }
     }
 
