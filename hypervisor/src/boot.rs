@@ -264,6 +264,7 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
     log::debug!("boot CPU is {}", boot_id.0);
     console::resize_ring(usize::try_from(sys.options.conring_size).unwrap_or(MAX_RING).clamp(EARLY_RING, MAX_RING));
     dom0::build(sys, &host, geometry);
+    frames.keep_free(heap::RESERVE);
     if let Some(uart) = machine.irqs.uart {
         machine.gic.set_edge(uart, false);
         machine.gic.route(uart, percpu::this().mpidr);

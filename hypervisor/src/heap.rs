@@ -5,7 +5,7 @@
 use buddy_system_allocator::Heap;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
-use hv_core::addr::{PAGE_SHIFT, PaRange};
+use hv_core::addr::{PAGE_SHIFT, PAGE_SIZE, PaRange};
 use hv_core::frame::Limits;
 use hv_core::sync::{Lock, rank};
 
@@ -13,8 +13,10 @@ use hv_core::sync::{Lock, rank};
 const ORDER: usize = 25;
 /// What boot has before the frame allocator is there.
 const BOOT_HEAP: usize = 1 << 20;
-/// What it grows by at least.
+/// What it grows by, if RAM is not short.
 const CHUNK: usize = 1 << 20;
+/// Pages that no domain gets, so that it can always grow: 8 MiB.
+pub(crate) const RESERVE: u64 = 2048;
 
 struct LockedHeap(Lock<Heap<ORDER>, { rank::HEAP }>);
 
@@ -58,12 +60,12 @@ pub(crate) fn init() {
 #[cold]
 fn grow_for(layout: Layout) -> bool {
     let Some(frames) = crate::machine::frames() else { return false };
-    let bytes = layout.size().max(layout.align()).max(CHUNK).next_power_of_two();
-    let order = (bytes >> PAGE_SHIFT).trailing_zeros();
-    let Ok(mfn) = frames.alloc(order, Limits::default()) else { return false };
-    PaRange::new(mfn.base(), bytes as u64).is_some_and(|range| {
-        grow(range);
-        true
+    let needed = layout.size().max(layout.align()).max(PAGE_SIZE as usize).next_power_of_two();
+    [needed.max(CHUNK), needed].into_iter().any(|bytes| {
+        let order = (bytes >> PAGE_SHIFT).trailing_zeros();
+        let Ok(mfn) = frames.alloc(order, Limits::default()) else { return false };
+        let range = PaRange::new(mfn.base(), bytes as u64);
+        range.inspect(|&range| grow(range)).is_some()
     })
 }
 

@@ -108,7 +108,7 @@ impl EarlyTables {
 #[unsafe(no_mangle)]
 extern "C" fn early_map(dtb: u64, image: u64) -> u64 {
     // SAFETY: only the boot CPU runs, and nothing else refers to the tables.
-    let early = unsafe { &mut *(&raw mut EARLY) };
+    let early = unsafe { (&raw mut EARLY).as_mut_unchecked() };
     let end = self::image().data.end.0;
     let mut pa = image >> BLOCK_SHIFT << BLOCK_SHIFT;
     while pa < end {
@@ -128,7 +128,7 @@ pub(crate) fn early_device(pa: u64) {
         return;
     }
     // SAFETY: only the boot CPU runs. An entry that was invalid needs no invalidation.
-    unsafe { (*(&raw mut EARLY)).map(pa, EARLY_DEVICE) };
+    unsafe { (&raw mut EARLY).as_mut_unchecked() }.map(pa, EARLY_DEVICE);
     dsb_ish();
     isb();
 }

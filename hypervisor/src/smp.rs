@@ -34,13 +34,14 @@ static ARRIVED: AtomicBool = AtomicBool::new(false);
 pub(crate) fn contribute_ids() {
     let own = cpufeature::id_regs();
     let mut common = COMMON_IDS.lock();
-    let combined = common.as_ref().map_or(own.clone(), |ids| ids.combine(&own));
+    let combined = common.as_ref().map_or(own, |ids| ids.combine(&own));
     *common = Some(combined);
 }
 
 /// What all CPUs have in common.
 pub(crate) fn common_ids() -> IdRegs {
-    COMMON_IDS.lock().clone().unwrap_or_else(cpufeature::id_regs)
+    let common = *COMMON_IDS.lock();
+    common.unwrap_or_else(cpufeature::id_regs)
 }
 
 /// Starts the CPUs but this one, at most `limit` in all; returns those that run, this one

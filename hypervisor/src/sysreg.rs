@@ -7,6 +7,7 @@ macro_rules! mrs {
     ($($name:tt)+) => {{
         let value: u64;
         // SAFETY: reading this register has no side effect on memory or control flow.
+        #[allow(unused_unsafe, reason = "it may be used inside `unsafe`, too")]
         unsafe { core::arch::asm!(concat!("mrs {}, ", $($name)+), out(reg) value, options(nomem, nostack, preserves_flags)) };
         value
     }};

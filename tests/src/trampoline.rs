@@ -9,6 +9,10 @@ const BRANCH_TO_SELF: u32 = 0x1400_0000;
 /// PSCI function identifiers (Arm DEN0022).
 const CPU_ON: u64 = 0xc400_0003;
 const CPU_OFF: u64 = 0x8400_0002;
+const AFFINITY_INFO: u64 = 0xc400_0004;
+
+/// CMP `x0`, #1: AFFINITY_INFO's "off".
+const COMPARE_WITH_OFF: u32 = 0xf100_041f;
 
 /// Bytes of the header, where execution starts.
 const HEADER: usize = 64;
@@ -25,17 +29,32 @@ pub fn enter_with(x0: u64, address: u32) -> Vec<u32> {
     [&set(0, x0)[..], &enter(address)].concat()
 }
 
-/// Has the firmware start the CPU with MPIDR `mpidr` at `address` with `x0` as it is here, and switches this one off.
+/// Switches this CPU, the first, off, and has the one with MPIDR `mpidr` enter `address` after that, with `x0` as it
+/// is here.
 #[must_use]
 pub fn enter_on(mpidr: u64, address: u32) -> Vec<u32> {
+    let wait = [
+        &set(0, AFFINITY_INFO)[..],
+        &set(1, 0),
+        &set(2, 0),
+        &[SMC, COMPARE_WITH_OFF],
+    ]
+    .concat();
+    let other = [
+        &[copy(19, 0)][..],
+        &wait,
+        &[branch_if_not_equal(wait.len()), copy(0, 19)],
+        &enter(address),
+    ]
+    .concat();
+    let off = [&set(0, CPU_OFF)[..], &[SMC, BRANCH_TO_SELF]].concat();
     [
         &[copy(3, 0)][..],
         &set(0, CPU_ON),
         &set(1, mpidr),
-        &set(2, u64::from(address)),
-        &[SMC],
-        &set(0, CPU_OFF),
-        &[SMC, BRANCH_TO_SELF],
+        &[address_of(2, 2 + off.len()), SMC],
+        &off,
+        &other,
     ]
     .concat()
 }
@@ -75,6 +94,17 @@ fn copy(to: u32, from: u32) -> u32 {
     0xaa00_03e0 | (from << 16) | to
 }
 
+/// ADR: `x<register>` = the address `words` instructions further.
+fn address_of(register: u32, words: usize) -> u32 {
+    0x1000_0000 | ((words as u32) << 5) | register
+}
+
+/// B.NE to `back` instructions before.
+fn branch_if_not_equal(back: usize) -> u32 {
+    let offset = (back as u32).wrapping_neg() & 0x7_ffff;
+    0x5400_0001 | (offset << 5)
+}
+
 /// BR `x<register>`.
 fn branch_register(register: u32) -> u32 {
     0xd61f_0000 | (register << 5)
@@ -93,6 +123,8 @@ mod tests {
         );
         assert_eq!(copy(3, 0), 0xaa00_03e3);
         assert_eq!(branch_register(1), 0xd61f_0020);
+        assert_eq!(address_of(2, 3), 0x1000_0062, "adr x2, . + 12");
+        assert_eq!(branch_if_not_equal(2), 0x54ff_ffc1, "b.ne . - 8");
     }
 
     #[test]

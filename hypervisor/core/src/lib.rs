@@ -41,6 +41,7 @@ pub mod exit;
 #[allow(clippy::expect_used, clippy::arithmetic_side_effects, reason = "for tests")]
 pub mod fake;
 pub mod frame;
+pub mod grant;
 pub mod guest;
 pub mod hw;
 pub mod p2m;

@@ -132,7 +132,7 @@ const REFUSALS: &[Refusal] = &[
                 source.replace("\"arm,gic-v3\"", "\"acme,gic-9000\"")
             })
         },
-        message: "",
+        message: "device tree: interrupt controller \"acme,gic-9000\" not known; Xenolith drives GICv2 ",
     },
     Refusal {
         name: "refusal/no-timer",
@@ -141,7 +141,7 @@ const REFUSALS: &[Refusal] = &[
                 appended(source, "&{/timer} { compatible = \"acme,clock\"; };")
             })
         },
-        message: "",
+        message: "device tree: no generic timer",
     },
     Refusal {
         name: "refusal/module-outside-ram",

@@ -2,7 +2,6 @@
 //! A domain: its memory, vCPUs, interrupt controller, events and life.
 
 pub mod context;
-pub mod grants;
 pub mod life;
 pub mod runstate;
 pub mod vcpu;
@@ -10,6 +9,7 @@ pub mod xen_pages;
 
 use crate::addr::{CpuId, DomId, Gfn, Ipa};
 use crate::event::{EventChannels, EventDomain};
+use crate::grant::GrantTable;
 use crate::guest::shared::SharedPage;
 use crate::p2m::P2m;
 use crate::sched::{Place, pause};
@@ -20,7 +20,6 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use grants::GrantTable;
 use life::Life;
 use vcpu::Vcpu;
 use xen_abi::errno::Errno;
@@ -141,6 +140,8 @@ impl Domain {
         // beside the channels; only atomics touch it.
         let shared_page = unsafe { SharedPage::new(sys.map, shared_info.mfn(), None) };
         let events = EventChannels::new(config.id, config.nr_vcpus, config.max_evtchn_port, shared_page)?;
+        let maptrack_frames = sys.options.gnttab_max_maptrack_frames;
+        let grants = GrantTable::new(sys, config.id, config.max_grant_frames, maptrack_frames)?;
         let cpus: Vec<CpuId> = sys.sched.online().collect();
         let mut homes = cpus.into_iter().cycle();
         let mut home = || homes.next().unwrap_or_default();
@@ -152,7 +153,7 @@ impl Domain {
             vgic: config.vgic,
             gic_layout: config.gic_layout,
             events,
-            grants: GrantTable::new(sys, config.id, config.max_grant_frames),
+            grants,
             shared_info,
             cntvoff: config.cntvoff,
             event_ppi: config.event_ppi,

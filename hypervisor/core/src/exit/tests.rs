@@ -42,6 +42,18 @@ fn from_environment(name: &str, default: u64) -> u64 {
     given.map_or(default, |text: String| text.parse().expect("a number"))
 }
 
+/// The guests were not all talk: each kind of trap and each hypercall both failed and succeeded.
+fn check_tally(tally: &machine::Tally) {
+    let outcomes = [tally.stepped, tally.excepted, tally.restarted, tally.ended];
+    assert!(outcomes.iter().all(|&n| n > 0), "{tally:?}");
+    for number in guest::NUMBERS {
+        assert!(tally.calls.get(&number).is_some_and(|n| n[0] > 0), "{number}: {tally:?}");
+    }
+    // PLATFORM_OP has nothing that can be done but to ask for the time of day.
+    let performed = tally.calls.iter().filter(|(_, n)| n[1] > 0).count();
+    assert!(performed >= 9, "{tally:?}");
+}
+
 #[test]
 fn random_traps_do_no_harm() {
     let _ = log::set_logger(&Sink);
@@ -58,6 +70,7 @@ fn random_traps_do_no_harm() {
         }
         machine.check_pages();
         most_events = most_events.max(machine.most_events);
+        check_tally(&machine.tally);
         assert_eq!(machine.end(), fresh, "pages were lost");
     }
     std::println!("at most {most_events} requests to the machine in one trap");

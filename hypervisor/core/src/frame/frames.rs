@@ -78,6 +78,8 @@ pub struct Frames {
     /// `Buddy::free` for those without the lock.
     pub(super) free: AtomicU64,
     pub(super) total: u64,
+    /// Pages that domains' RAM must leave.
+    pub(super) kept: AtomicU64,
 }
 
 impl fmt::Debug for Frames {
@@ -128,10 +130,20 @@ impl Frames {
         self.take(order, limits, PageState::XEN)
     }
 
+    /// From now on [`alloc_ram`](Self::alloc_ram) leaves about `pages` free, so that guests that
+    /// take all memory do not starve the hypervisor.
+    pub fn keep_free(&self, pages: u64) {
+        self.kept.store(pages, Ordering::Relaxed);
+    }
+
     /// A naturally aligned block of 2^`order` pages of RAM for `dom`, each with a reference of
     /// its allocation.
     pub fn alloc_ram(&self, dom: DomId, order: u32, limits: Limits) -> Result<Mfn, FrameError> {
         let owned = self.owned(dom).ok_or(FrameError::BadOwner)?;
+        let left = self.free_pages().checked_sub(block(order)?);
+        if left < Some(self.kept.load(Ordering::Relaxed)) {
+            return Err(FrameError::NoMemory);
+        }
         let mfn = self.take(order, limits, PageState::ram(dom))?;
         owned.ram.fetch_add(1 << order, Ordering::Relaxed);
         Ok(mfn)

@@ -56,6 +56,7 @@ impl Frames {
             buddy: Lock::new(Buddy::new()),
             free: AtomicU64::new(0),
             total,
+            kept: AtomicU64::new(0),
         };
         frames.fill(reserved, own);
         Ok(frames)

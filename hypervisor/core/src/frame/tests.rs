@@ -158,6 +158,16 @@ fn content_is_zeroed_unless_declined() {
 }
 
 #[test]
+fn domains_leave_what_is_kept() {
+    let (_, frames) = simple();
+    frames.keep_free(10);
+    while frames.alloc_ram(D1, 0, any()).is_ok() {}
+    assert_eq!(frames.free_pages(), 10);
+    assert_eq!(frames.alloc_ram(D1, 1, any()), Err(FrameError::NoMemory));
+    assert!(frames.alloc(1, any()).is_ok());
+}
+
+#[test]
 fn freed_twice_is_caught() {
     let (_, frames) = simple();
     let free = frames.free_pages();

@@ -79,7 +79,7 @@ impl Stage2Geometry {
 
     /// The first frame number there is not.
     pub(super) const fn end(self) -> Gfn {
-        Gfn(1 << self.ipa_bits >> PAGE_SHIFT)
+        Gfn(1u64.wrapping_shl(self.ipa_bits) >> PAGE_SHIFT)
     }
 
     pub(super) const fn contains(self, gfn: Gfn) -> bool {

@@ -36,12 +36,12 @@ pub mod timer;
 
 /// Bits `lo + len - 1` to `lo` of `value`, at bit 0. `lo` and `len` are below 64.
 const fn bits(value: u64, lo: u32, len: u32) -> u64 {
-    (value >> lo) & !(u64::MAX << len)
+    value.wrapping_shr(lo) & !u64::MAX.wrapping_shl(len)
 }
 
 /// Bit `n` (below 64) of `value`.
 const fn bit(value: u64, n: u32) -> bool {
-    value >> n & 1 != 0
+    value.wrapping_shr(n) & 1 != 0
 }
 
 /// The low `len` bits (1 to 64) of `value` as a signed number.

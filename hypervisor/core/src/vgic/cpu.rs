@@ -132,7 +132,7 @@ impl Home<'_> {
         let empty = lrs.empty();
         for (n, slot) in (0..self.vgic.config.lr_count).zip(&mut self.state.slots) {
             if slot.intid.is_some() && slot.lr != Lr::EMPTY {
-                slot.lr = match empty >> n & 1 {
+                slot.lr = match empty.wrapping_shr(n) & 1 {
                     0 => Lr(lrs.read(n)),
                     _ => slot.lr.with_state(LrState::Invalid),
                 };

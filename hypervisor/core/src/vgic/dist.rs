@@ -72,7 +72,7 @@ impl Vgic {
         };
         let intid = (value & 0xf) as u32;
         (0..self.config.nr_vcpus)
-            .filter(|v| targets >> v & 1 != 0)
+            .filter(|v| targets.wrapping_shr(*v) & 1 != 0)
             .for_each(|v| self.update(v, intid, notify, |irq| irq.add_sources(own as u32)));
     }
 }

@@ -193,7 +193,7 @@ impl View<'_> {
         self.fields(first, count, width)
             .fold(0, |value, (intid, shift)| {
                 let irq = self.vgic.cell(self.vcpu, intid).map(|c| c.get());
-                value | irq.map_or(0, |irq| u64::from(field(irq)) << shift)
+                value | irq.map_or(0, |irq| u64::from(field(irq)).wrapping_shl(shift))
             })
     }
 
@@ -208,7 +208,7 @@ impl View<'_> {
     ) {
         let mask = 0xff >> 8u32.saturating_sub(width);
         for (intid, shift) in self.fields(first, count, width) {
-            let field = (value >> shift) as u32 & mask;
+            let field = value.wrapping_shr(shift) as u32 & mask;
             self.vgic.update(self.vcpu, intid, self.notify, |irq| {
                 change(irq, intid, field)
             });

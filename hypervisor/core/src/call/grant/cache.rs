@@ -2,14 +2,15 @@
 //! `GNTTABOP_cache_flush`: cache maintenance before and after DMA of a device that is not
 //! coherent.
 
-use crate::addr::{PAGE_SIZE, Pa, PaRange};
+use crate::addr::{Mfn, PAGE_SIZE, Pa, PaRange};
 use crate::current::Current;
 use crate::guest::copy::GuestPtr;
 use crate::hw::CacheOp;
 use xen_abi::errno::Errno;
 use xen_abi::grant::{CacheFlush, GNTTAB_CACHE_CLEAN, GNTTAB_CACHE_INVAL};
 
-/// Maintains part of a page of the caller, named by its machine address.
+/// Maintains part of a page that is the caller's or that it has mapped by a grant, named by its
+/// machine address.
 ///
 /// # Errors
 /// `EINVAL` for a bad span, operation or page, `EPERM` for a page nobody owns.
@@ -30,15 +31,23 @@ pub(super) fn flush(cur: &Current<'_>, op: GuestPtr<CacheFlush>) -> Result<(), E
         return Ok(());
     }
     let mfn = Pa(op.a).frame();
-    cur.sys.frames.state(mfn).ok_or(Errno::Inval)?;
-    let page = cur.sys.frames.get_any(mfn).ok_or(Errno::Perm)?;
-    if page.state().owner() != Some(cur.domain.id) {
-        return Err(Errno::Inval);
-    }
-    let start = page.pa().checked_add(offset).ok_or(Errno::Inval)?;
+    let start = mfn.base().checked_add(offset).ok_or(Errno::Inval)?;
     let range = PaRange::new(start, length).ok_or(Errno::Inval)?;
-    cur.sys.hw.cache(range, how);
-    Ok(())
+    let maintain = || cur.sys.hw.cache(range, how);
+    // The page must not become another's meanwhile.
+    if let Some(_page) = cur.sys.frames.get(mfn, cur.domain.id) {
+        maintain();
+        return Ok(());
+    }
+    cur.domain.grants.while_mapped(mfn, maintain).ok_or_else(|| refusal(cur, mfn))
+}
+
+/// Why a page that is neither the caller's nor mapped by it is not maintained.
+fn refusal(cur: &Current<'_>, mfn: Mfn) -> Errno {
+    match cur.sys.frames.state(mfn) {
+        Some(state) if state.owner().is_none() => Errno::Perm,
+        _ => Errno::Inval,
+    }
 }
 
 const BOTH: u32 = GNTTAB_CACHE_CLEAN | GNTTAB_CACHE_INVAL;

@@ -3,17 +3,16 @@
 
 use crate::addr::Gfn;
 use crate::call::access::{Class, by_any_id, resolve};
-use crate::call::{CallResult, OK, page, update};
+use super::status;
+use crate::call::{CallResult, OK, update};
 use crate::current::Current;
 use crate::domain::Domain;
 use crate::guest::copy::GuestPtr;
-use crate::guest::shared::SharedPage;
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
 use xen_abi::errno::Errno;
 use xen_abi::grant::{
-    GNTST_BAD_DOMAIN, GNTST_BAD_GNTREF, GNTST_BAD_VIRT_ADDR, GNTST_GENERAL_ERROR, GNTST_OKAY,
-    GNTST_PERMISSION_DENIED, GRANT_ENTRIES_PER_FRAME, GetStatusFrames, GetVersion, GrantEntryV1,
+    GNTST_BAD_DOMAIN, GNTST_BAD_VIRT_ADDR, GNTST_GENERAL_ERROR, GNTST_OKAY,
+    GNTST_PERMISSION_DENIED, GetStatusFrames, GetVersion, 
     QuerySize, SetVersion, SetupTable, SwapGrantRef,
 };
 
@@ -97,32 +96,6 @@ pub(super) fn get_status_frames(cur: &Current<'_>, arg: GuestPtr<GetStatusFrames
 /// Exchanges two entries of the caller's table.
 pub(super) fn swap_grant_ref(cur: &Current<'_>, arg: GuestPtr<SwapGrantRef>) -> Result<(), Errno> {
     let mut op = arg.read(cur.memory())?;
-    op.status = match swap(cur, op.ref_a, op.ref_b) {
-        Some(()) => GNTST_OKAY,
-        None => GNTST_BAD_GNTREF,
-    };
+    op.status = status(cur.domain.grants.swap(op.ref_a, op.ref_b));
     arg.write(cur.memory(), &op)
-}
-
-/// `None` if there is no such entry.
-fn swap(cur: &Current<'_>, a: u32, b: u32) -> Option<()> {
-    let ((page_a, at_a), (page_b, at_b)) = (entry(cur, a)?, entry(cur, b)?);
-    let (a, b) = (page_a.atomic_u64(at_a)?, page_b.atomic_u64(at_b)?);
-    let was = a.load(Ordering::Acquire);
-    a.store(b.load(Ordering::Acquire), Ordering::Release);
-    b.store(was, Ordering::Release);
-    Some(())
-}
-
-/// The frame of an entry of the caller and the entry's offset in it.
-fn entry(cur: &Current<'_>, reference: u32) -> Option<(SharedPage, usize)> {
-    const SIZE: usize = size_of::<GrantEntryV1>();
-    let index = reference.checked_div(GRANT_ENTRIES_PER_FRAME)?;
-    if index >= cur.domain.grants.size().0 {
-        return None;
-    }
-    let mfn = cur.domain.grants.frame(index).ok()?.mfn();
-    let frame = cur.sys.frames.get(mfn, cur.domain.id)?;
-    let offset = reference.checked_rem(GRANT_ENTRIES_PER_FRAME)? as usize;
-    Some((page::share(cur.sys.map, frame), offset.saturating_mul(SIZE)))
 }

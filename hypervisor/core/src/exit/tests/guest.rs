@@ -140,7 +140,7 @@ pub(super) fn trap(layout: &Layout, x: &mut [u64; 31], dice: &mut Dice) -> Trap 
     Trap { syndrome, kind }
 }
 
-const NUMBERS: [u64; 12] = [
+pub(super) const NUMBERS: [u64; 12] = [
     PLATFORM_OP,
     MEMORY_OP,
     MEMORY_OP,

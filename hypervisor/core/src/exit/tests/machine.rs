@@ -18,6 +18,7 @@ use crate::testing::{self, NR_LRS, Setup};
 use crate::timer;
 use crate::vgic::{ListRegisters, Model};
 use alloc::sync::Arc;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::string::String;
 use std::vec::Vec;
@@ -93,6 +94,18 @@ pub(super) struct Machine {
     dice: Dice,
     pub(super) traps: u64,
     pub(super) most_events: usize,
+    pub(super) tally: Tally,
+}
+
+/// How traps came out.
+#[derive(Default, Debug)]
+pub(super) struct Tally {
+    pub(super) stepped: u32,
+    pub(super) excepted: u32,
+    pub(super) restarted: u32,
+    pub(super) ended: u32,
+    /// Hypercalls by number: refused, performed.
+    pub(super) calls: BTreeMap<u64, [u32; 2]>,
 }
 
 impl Machine {
@@ -122,6 +135,7 @@ impl Machine {
             dice,
             traps: 0,
             most_events: 0,
+            tally: Tally::default(),
         }
     }
 
@@ -235,12 +249,21 @@ impl Machine {
         self.hw.write_el1(El1Reg::Vbar, VBAR);
         let mut cur = Current { sys: self.sys, domain, vcpu, regs };
         self.hw.take_events();
+        let number = cur.regs.get(16);
         for _ in 0..MOST_RESTARTS {
             let pc = cur.regs.pc;
             let hardware = domain.role.hardware;
             let ended = ends_machine(hardware, || handle_sync(&mut cur, syndrome));
             self.most_events = self.most_events.max(check(self.hw, &cur, pc, syndrome, kind, ended));
             let again = kind == Kind::Call && cur.regs.pc == pc.wrapping_sub(4);
+            self.tally.ended += u32::from(ended);
+            self.tally.restarted += u32::from(again);
+            self.tally.excepted += u32::from(cur.regs.pc & !0x7ff == VBAR);
+            self.tally.stepped += u32::from(kind != Kind::Call && cur.regs.pc == pc.wrapping_add(4));
+            if !again && syndrome.esr as u16 == HYPERCALL_TAG && kind == Kind::Call {
+                let performed = cur.regs.get(0) as i64 >= 0;
+                self.tally.calls.entry(number).or_default()[usize::from(performed)] += 1;
+            }
             if !again {
                 break;
             }

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a domain has mapped of others: by handle, the number the domain knows it by, and by page.
+//!
+//! Handles come in frames of [`MAPTRACK_PER_FRAME`], which are allocated when needed and kept:
+//! with them come as many hash buckets, so that chains stay short. A new bucket takes over what
+//! belongs there from one other chain (linear hashing), so growing never moves everything.
+
+use super::GrantError;
+use crate::addr::{DomId, Gfn, Mfn};
+use alloc::vec::Vec;
+
+/// Handles in a frame.
+pub const MAPTRACK_PER_FRAME: u32 = 256;
+/// No handle: the end of a list.
+const NIL: u32 = u32::MAX;
+
+/// A granted page that is mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// Where.
+    pub gfn: Gfn,
+    /// The page.
+    pub mfn: Mfn,
+    /// Which grant.
+    pub reference: u32,
+    /// Of whom.
+    pub owner: DomId,
+    /// To read only.
+    pub readonly: bool,
+}
+
+struct Entry {
+    mapping: Option<Mapping>,
+    /// Neighbours in the chain of a bucket; of a free handle, the next free one.
+    next: u32,
+    prev: u32,
+}
+
+/// Handles, and the bucket of the same number for each.
+struct Frame {
+    entries: Vec<Entry>,
+    buckets: Vec<u32>,
+}
+
+/// All mappings of a domain.
+pub(super) struct Maptrack {
+    frames: Vec<Frame>,
+    max_frames: u32,
+    free: u32,
+    /// Where [`take_next`](Self::take_next) goes on.
+    cursor: u32,
+    closed: bool,
+}
+
+impl Maptrack {
+    pub(super) const fn new(max_frames: u32) -> Self {
+        Self { frames: Vec::new(), max_frames, free: NIL, cursor: 0, closed: false }
+    }
+
+    /// A handle that stands for nothing yet.
+    pub(super) fn reserve(&mut self) -> Option<u32> {
+        if self.closed {
+            return None;
+        }
+        if self.free == NIL {
+            self.grow()?;
+        }
+        let handle = self.free;
+        self.free = self.entry(handle)?.next;
+        Some(handle)
+    }
+
+    /// Gives a handle back that stands for nothing.
+    pub(super) fn release(&mut self, handle: u32) {
+        let free = self.free;
+        if let Some(entry) = self.entry_mut(handle) {
+            entry.next = free;
+            self.free = handle;
+        }
+    }
+
+    /// Lets a reserved handle stand for `mapping`.
+    pub(super) fn publish(&mut self, handle: u32, mapping: Mapping) {
+        if let Some(entry) = self.entry_mut(handle) {
+            entry.mapping = Some(mapping);
+            self.link(self.bucket_of(mapping.mfn), handle);
+        }
+    }
+
+    /// The end of the mapping with `handle`, if that is at `gfn`.
+    ///
+    /// # Errors
+    /// `BadHandle`; `General` if it is elsewhere.
+    pub(super) fn take(&mut self, handle: u32, gfn: Gfn) -> Result<Mapping, GrantError> {
+        let mapping = self.get(handle).ok_or(GrantError::BadHandle)?;
+        if mapping.gfn != gfn {
+            return Err(GrantError::General);
+        }
+        self.remove(handle, mapping);
+        Ok(mapping)
+    }
+
+    /// The end of any mapping, for a domain that is dying. Looks at no more than `budget` handles
+    /// and takes them off that. No new mapping begins any more.
+    pub(super) fn take_next(&mut self, budget: &mut u32) -> Option<Mapping> {
+        self.closed = true;
+        while *budget != 0 && self.cursor < self.nr_handles() {
+            let handle = self.cursor;
+            *budget = budget.saturating_sub(1);
+            self.cursor = handle.saturating_add(1);
+            if let Some(mapping) = self.get(handle) {
+                self.remove(handle, mapping);
+                return Some(mapping);
+            }
+        }
+        None
+    }
+
+    /// True once [`take_next`](Self::take_next) has seen all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.closed && self.cursor >= self.nr_handles()
+    }
+
+    /// What `handle` stands for.
+    pub(super) fn get(&self, handle: u32) -> Option<Mapping> {
+        self.entry(handle)?.mapping
+    }
+
+    /// True if `mfn` is mapped.
+    pub(super) fn maps(&self, mfn: Mfn) -> bool {
+        self.chain(self.bucket_of(mfn)).any(|(_, m)| m.mfn == mfn)
+    }
+
+    fn remove(&mut self, handle: u32, mapping: Mapping) {
+        self.unlink(self.bucket_of(mapping.mfn), handle);
+        if let Some(entry) = self.entry_mut(handle) {
+            entry.mapping = None;
+        }
+        self.release(handle);
+    }
+
+    fn nr_handles(&self) -> u32 {
+        (self.frames.len() as u32).saturating_mul(MAPTRACK_PER_FRAME)
+    }
+
+    fn entry(&self, handle: u32) -> Option<&Entry> {
+        let (frame, slot) = place(handle);
+        self.frames.get(frame)?.entries.get(slot)
+    }
+
+    fn entry_mut(&mut self, handle: u32) -> Option<&mut Entry> {
+        let (frame, slot) = place(handle);
+        self.frames.get_mut(frame)?.entries.get_mut(slot)
+    }
+
+    /// One frame more.
+    fn grow(&mut self) -> Option<()> {
+        if self.frames.len() as u32 >= self.max_frames {
+            return None;
+        }
+        self.frames.try_reserve(1).ok()?;
+        let first = self.nr_handles();
+        let nr = MAPTRACK_PER_FRAME as usize;
+        let (mut entries, mut buckets) = (Vec::new(), Vec::new());
+        entries.try_reserve_exact(nr).ok()?;
+        buckets.try_reserve_exact(nr).ok()?;
+        entries.resize_with(nr, || Entry { mapping: None, next: NIL, prev: NIL });
+        buckets.resize(nr, NIL);
+        self.frames.push(Frame { entries, buckets });
+        let new = first..first.saturating_add(MAPTRACK_PER_FRAME);
+        for handle in new.clone().rev() {
+            self.release(handle);
+        }
+        if first != 0 {
+            new.for_each(|bucket| self.fill(bucket));
+        }
+        Some(())
+    }
+
+    /// The bucket of `mfn`.
+    fn bucket_of(&self, mfn: Mfn) -> u32 {
+        bucket(mfn, self.nr_handles())
+    }
+
+    /// Moves what belongs into the new bucket `to` from where it is so far.
+    fn fill(&mut self, to: u32) {
+        let nr = to.saturating_add(1);
+        let from = to & half_mask(nr);
+        let mut next = self.head(from);
+        while let Some(Entry { mapping: Some(mapping), next: after, .. }) = self.entry(next) {
+            let (handle, mfn) = (next, mapping.mfn);
+            next = *after;
+            if bucket(mfn, nr) == to {
+                self.unlink(from, handle);
+                self.link(to, handle);
+            }
+        }
+    }
+
+    /// The mappings in a bucket.
+    fn chain(&self, bucket: u32) -> impl Iterator<Item = (u32, Mapping)> {
+        let mut next = self.head(bucket);
+        core::iter::from_fn(move || {
+            let entry = self.entry(next)?;
+            let found = (next, entry.mapping?);
+            next = entry.next;
+            Some(found)
+        })
+    }
+
+    fn head(&self, bucket: u32) -> u32 {
+        let (frame, slot) = place(bucket);
+        let head = self.frames.get(frame).and_then(|f| f.buckets.get(slot));
+        head.copied().unwrap_or(NIL)
+    }
+
+    fn set_head(&mut self, bucket: u32, handle: u32) {
+        let (frame, slot) = place(bucket);
+        if let Some(head) = self.frames.get_mut(frame).and_then(|f| f.buckets.get_mut(slot)) {
+            *head = handle;
+        }
+    }
+
+    fn link(&mut self, bucket: u32, handle: u32) {
+        let first = self.head(bucket);
+        if let Some(entry) = self.entry_mut(handle) {
+            (entry.prev, entry.next) = (NIL, first);
+        }
+        if let Some(first) = self.entry_mut(first) {
+            first.prev = handle;
+        }
+        self.set_head(bucket, handle);
+    }
+
+    fn unlink(&mut self, bucket: u32, handle: u32) {
+        let Some(&Entry { prev, next, .. }) = self.entry(handle) else {
+            return;
+        };
+        match self.entry_mut(prev) {
+            Some(entry) => entry.next = next,
+            None => self.set_head(bucket, next),
+        }
+        if let Some(entry) = self.entry_mut(next) {
+            entry.prev = prev;
+        }
+    }
+}
+
+/// Frame and slot of a handle or bucket.
+fn place(number: u32) -> (usize, usize) {
+    const _: () = assert!(MAPTRACK_PER_FRAME == 1 << 8);
+    ((number >> 8) as usize, (number & 0xff) as usize)
+}
+
+/// The bits of a hash that count while the newer half of `nr` buckets is being added.
+fn half_mask(nr: u32) -> u32 {
+    nr.next_power_of_two().wrapping_sub(1) >> 1
+}
+
+/// The bucket of `mfn` when there are `nr`.
+fn bucket(mfn: Mfn, nr: u32) -> u32 {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let hash = (mfn.0.wrapping_mul(GOLDEN) >> 32) as u32;
+    let half = half_mask(nr);
+    let wide = hash & (half << 1 | 1);
+    if wide < nr { wide } else { hash & half }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn mapping(mfn: u64, gfn: u64) -> Mapping {
+        Mapping { gfn: Gfn(gfn), mfn: Mfn(mfn), reference: 8, owner: DomId(1), readonly: false }
+    }
+
+    fn add(track: &mut Maptrack, mfn: u64, gfn: u64) -> Option<u32> {
+        let handle = track.reserve()?;
+        track.publish(handle, mapping(mfn, gfn));
+        Some(handle)
+    }
+
+    #[test]
+    fn handles_begin_at_zero_and_end_at_the_limit() {
+        let mut track = Maptrack::new(3);
+        let nr = 3 * MAPTRACK_PER_FRAME;
+        for n in 0..nr {
+            assert_eq!(add(&mut track, n.into(), n.into()), Some(n));
+        }
+        assert_eq!(track.reserve(), None);
+        assert!((0..nr).all(|n| track.maps(Mfn(n.into()))));
+        assert!(!track.maps(Mfn(nr.into())));
+        assert_eq!(track.take(7, Gfn(7)), Ok(mapping(7, 7)));
+        assert_eq!(track.reserve(), Some(7));
+    }
+
+    #[test]
+    fn a_reserved_handle_is_nobodys() {
+        let mut track = Maptrack::new(1);
+        let handle = track.reserve().unwrap();
+        assert_eq!(track.take(handle, Gfn(0)), Err(GrantError::BadHandle));
+        track.release(handle);
+        assert_eq!(track.reserve(), Some(handle));
+    }
+
+    #[test]
+    fn dying_takes_all_in_slices() {
+        let mut track = Maptrack::new(2);
+        for n in 0..300 {
+            add(&mut track, n, n);
+        }
+        let (mut taken, mut slices) = (0, 0);
+        while !track.is_empty() {
+            let mut budget = 50;
+            while track.take_next(&mut budget).is_some() {
+                taken += 1;
+            }
+            slices += 1;
+        }
+        assert_eq!((taken, slices), (300, 11));
+        assert_eq!(track.reserve(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn pages_are_found_while_mapped(
+            ops in prop::collection::vec((any::<bool>(), 0u64..40, 0usize..4000), 1..4000)
+        ) {
+            let mut track = Maptrack::new(9);
+            let mut model = BTreeMap::new();
+            for (n, (insert, mfn, which)) in ops.into_iter().enumerate() {
+                let mfn = mfn * 0x1001 + (which as u64 & 0xfff);
+                if insert || model.is_empty() {
+                    if let Some(handle) = add(&mut track, mfn, n as u64) {
+                        prop_assert!(model.insert(handle, mapping(mfn, n as u64)).is_none());
+                    } else {
+                        prop_assert_eq!(model.len(), 9 * 256);
+                    }
+                } else {
+                    let (&handle, &mapping) = model.iter().nth(which % model.len()).unwrap();
+                    prop_assert_eq!(track.take(handle, Gfn(u64::MAX)), Err(GrantError::General));
+                    prop_assert_eq!(track.take(handle, mapping.gfn), Ok(mapping));
+                    prop_assert_eq!(track.take(handle, mapping.gfn), Err(GrantError::BadHandle));
+                    model.remove(&handle);
+                }
+                prop_assert_eq!(track.maps(Mfn(mfn)), model.values().any(|m| m.mfn == Mfn(mfn)));
+            }
+            for mapping in model.values() {
+                prop_assert!(track.maps(mapping.mfn));
+            }
+        }
+    }
+}
