@@ -35,7 +35,7 @@ check: tools ## formatting and lints
 	cargo clippy --package hypervisor --package guest-stub --target $(TARGET) -- -D warnings
 
 unit: tools ## tests on this machine, without QEMU
-	cargo test
+	cargo test --no-fail-fast
 
 boots: $(BUILT) ## QEMU tests; FILTER="disk soak/45s" by name, HV=xen on real Xen, JOBS=1 one by one
 	@$(HARNESS) boots $(FILTER)

@@ -6,7 +6,7 @@ use crate::mmu::{self, Tables};
 use crate::panic::refuse;
 use crate::percpu::{self, PerCpu};
 use crate::sysreg::mrs;
-use crate::{console, cpufeature, dom0, el2, heap, machine, refuse as early, run, smp};
+use crate::{console, dom0, el2, heap, machine, refuse as early, run, smp};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,10 +23,9 @@ use hv_core::p2m::Stage2Geometry;
 use hv_core::sched::Scheduler;
 use hv_core::system::{Domains, System};
 use hv_core::timer::Timers;
-use hv_core::trap::smccc::Mitigations;
 use log::LevelFilter;
 use platform::gic::{Gic, GicV2Regions, GicV3Regions, RedistributorRegion, affinity};
-use platform::psci::{Conduit, Psci, Workaround};
+use platform::psci::{Conduit, Psci};
 use platform::uart::Uart;
 
 /// Log ring before `conring_size=` is known.
@@ -192,7 +191,7 @@ pub(crate) struct Stacks {
 
 impl Stacks {
     const STACK: u64 = 32 << 10;
-    const EMERGENCY: u64 = 16 << 10;
+    pub(crate) const EMERGENCY: u64 = 16 << 10;
     const EACH: u64 = PAGE_SIZE + Self::STACK + PAGE_SIZE + Self::EMERGENCY;
 
     /// Takes room for `cpus` from the top of free RAM.
@@ -239,14 +238,17 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         .unwrap_or_else(|error| refuse(format_args!("too little RAM for the frame table: {error:?}")));
     let frames = machine::set_frames(frames);
 
-    let geometry = Stage2Geometry::for_pa_range(cpufeature::pa_range())
-        .unwrap_or_else(|| refuse(format_args!("ID_AA64MMFR0_EL1.PARange {} is not known", cpufeature::pa_range())));
-    let machine = machine::set(find_machine(&host, cpus, root, geometry));
+    let machine = machine::set(find_machine(&host, cpus, root));
     let boot_id = install_boot_cpu(&stacks);
     let limit = options.maxcpus.map_or(usize::MAX, |n| n as usize);
     let running = smp::start_all(&stacks, limit);
     log::info!("{} of {} CPUs run, timer at {} kHz", running.len(), machine.cpus.len(), machine.frequency / 1000);
 
+    let common = smp::common_features();
+    let geometry = Stage2Geometry::for_pa_range(common.pa_range)
+        .unwrap_or_else(|| refuse(format_args!("ID_AA64MMFR0_EL1.PARange {} is not known", common.pa_range)));
+    machine::set_vtcr(geometry.vtcr(common.vmid16));
+    el2::set_vtcr();
     let sched = Scheduler::new(machine.cpus.len(), machine.frequency);
     running.iter().for_each(|&cpu| sched.set_online(cpu));
     let sys = machine::set_system(System {
@@ -257,8 +259,8 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         sched,
         timers: Timers::new(machine.cpus.len()),
         options,
-        id_regs: smp::common_ids().sanitise(),
-        mitigations: mitigations(machine),
+        id_regs: common.ids.sanitise(),
+        mitigations: common.mitigations,
         boot_ticks,
     });
     log::debug!("boot CPU is {}", boot_id.0);
@@ -298,13 +300,10 @@ fn map_everything(host: &Host, stacks: &Stacks, cpus: usize) -> u64 {
     root
 }
 
-fn find_machine(host: &Host, cpus: Vec<u64>, tables: u64, geometry: Stage2Geometry) -> Machine {
+fn find_machine(host: &Host, cpus: Vec<u64>, tables: u64) -> Machine {
     let timer = host.dt.timer().unwrap_or_else(|error| refuse(format_args!("{error}")));
     let gic = gic_driver(&host.gic);
-    let psci = host.dt.psci().map(|psci| Psci::new(if psci.hvc { Conduit::Hvc } else { Conduit::Smc }));
-    if psci.is_none() {
-        log::warn!("device tree: no PSCI: one CPU, and no way to power off");
-    }
+    let psci = psci_driver(host.dt);
     let frequency = match timer.clock_frequency {
         Some(hz) if platform::timer::cntfrq() == 0 => hz,
         _ => platform::timer::cntfrq(),
@@ -323,9 +322,25 @@ fn find_machine(host: &Host, cpus: Vec<u64>, tables: u64, geometry: Stage2Geomet
         },
         cpus,
         tables,
-        vtcr: geometry.vtcr(cpufeature::has_vmid16()),
         frequency,
     }
+}
+
+/// Firmware that can be called from EL2, by the numbers of PSCI 0.2.
+fn psci_driver(dt: &HostDt<'_>) -> Option<Psci> {
+    let Some(node) = dt.psci() else {
+        log::warn!("device tree: no PSCI: one CPU, and no way to power off");
+        return None;
+    };
+    if node.hvc {
+        log::warn!("device tree: PSCI by HVC cannot be called from EL2: one CPU, and no way to power off");
+        return None;
+    }
+    if node.cpu_on_v0_1.is_some() {
+        log::warn!("device tree: PSCI 0.1 is not supported: one CPU, and no way to power off");
+        return None;
+    }
+    Some(Psci::new(Conduit::Smc))
 }
 
 fn gic_driver(node: &GicNode) -> Gic {
@@ -367,22 +382,6 @@ fn install_boot_cpu(stacks: &Stacks) -> CpuId {
         refuse(format_args!("{error}"));
     }
     smp::enable_own_irqs();
-    smp::contribute_ids();
+    smp::contribute_features();
     id
-}
-
-fn mitigations(machine: &Machine) -> Mitigations {
-    let Some(psci) = &machine.psci else { return Mitigations::default() };
-    let features = psci.arch_features();
-    let answer = |workaround: Workaround| match workaround {
-        Workaround::Required => 0,
-        Workaround::NotRequired => 1,
-        Workaround::Unknown => -1,
-    };
-    Mitigations::from_firmware(
-        u32::from(features.smccc.0) << 16 | u32::from(features.smccc.1),
-        answer(features.workaround_1),
-        answer(features.workaround_2),
-        answer(features.workaround_3),
-    )
 }

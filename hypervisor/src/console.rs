@@ -9,7 +9,8 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use hv_core::console::{Conring, Input, InputSwitch, Switch};
 use hv_core::sync::{Lock, rank};
 use log::{Level, LevelFilter, Metadata, Record};
-use platform::uart::Uart;
+use platform::uart::{EarlyUart, Uart};
+use spin::Once;
 
 struct Output {
     uart: Option<Uart>,
@@ -22,6 +23,8 @@ static OUTPUT: Lock<Output, { rank::CONSOLE }> = Lock::new(Output {
     ring: Conring::new(),
     line_start: true,
 });
+/// The way out that needs no lock.
+static EARLY: Once<EarlyUart> = Once::new();
 static INPUT: Lock<InputSwitch, { rank::CONSOLE }> = Lock::new(InputSwitch::new(Switch::CTRL_A));
 static TIMESTAMPS: AtomicBool = AtomicBool::new(false);
 static GUEST_LEVEL: AtomicU8 = AtomicU8::new(LevelFilter::Warn as u8);
@@ -55,6 +58,7 @@ pub(crate) fn init(ring_size: usize) {
 
 /// Sends output to `uart` from now on, and first what the ring holds already.
 pub(crate) fn set_uart(uart: Uart) {
+    EARLY.call_once(|| uart.early());
     let mut output = OUTPUT.lock();
     let oldest = output.ring.oldest();
     output.ring.read(oldest, &mut |bytes| write_cooked(&uart, bytes));
@@ -138,27 +142,30 @@ pub(crate) fn write_raw(bytes: &[u8]) {
     OUTPUT.lock().put(bytes);
 }
 
-/// Formatted text without prefix.
-pub(crate) fn print(args: fmt::Arguments<'_>) {
-    let _ = OUTPUT.lock().write_fmt(args);
+/// The console of a CPU that panics: no lock that another CPU, or this one, may hold.
+pub(crate) struct LastWords;
+
+impl Write for LastWords {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if let Some(uart) = EARLY.get() {
+            for piece in text.split_inclusive('\n') {
+                uart.write_bytes(piece.trim_end_matches('\n').as_bytes());
+                if piece.ends_with('\n') {
+                    uart.write_bytes(b"\r\n");
+                }
+            }
+        }
+        if let Some(mut output) = OUTPUT.try_lock() {
+            output.ring.write(text.as_bytes());
+        }
+        Ok(())
+    }
 }
 
 /// Waits until the UART has sent everything.
 pub(crate) fn flush() {
     if let Some(uart) = &OUTPUT.lock().uart {
         uart.flush();
-    }
-}
-
-/// For a panic: breaks the locks of whoever holds them.
-///
-/// # Safety
-/// The other CPUs no longer print.
-pub(crate) unsafe fn break_locks() {
-    // SAFETY: as the caller says.
-    unsafe {
-        OUTPUT.force_unlock();
-        INPUT.force_unlock();
     }
 }
 

@@ -6,7 +6,8 @@ use crate::{console, irq, machine, panic, percpu};
 use core::arch::asm;
 use hv_core::addr::{CpuId, Gva, Pa, PaRange};
 use hv_core::hw::{CacheOp, El1Reg, Hw, SystemOp};
-use platform::psci::Psci;
+use hv_core::trap::smccc::{Mitigation, Mitigations};
+use platform::psci::{Psci, Workaround};
 
 /// The processor. All state is in its registers.
 pub(crate) struct El2;
@@ -14,6 +15,9 @@ pub(crate) struct El2;
 /// The one.
 pub(crate) static EL2: El2 = El2;
 
+/// Arm DEN 0028, Arm Architecture Calls.
+const SMCCC_ARCH_WORKAROUND_1: u32 = 0x8000_8000;
+const SMCCC_ARCH_WORKAROUND_3: u32 = 0x8000_3fff;
 /// HCR_EL2.TVM and VSE.
 const HCR_TVM: u64 = 1 << 26;
 const HCR_VSE: u64 = 1 << 8;
@@ -107,19 +111,8 @@ impl Hw for El2 {
     }
 
     fn gva_to_pa(&self, gva: Gva, write: bool) -> Option<Pa> {
-        let guests = mrs!("par_el1");
-        // SAFETY: translates only; PAR_EL1 is put back.
-        unsafe {
-            if write {
-                asm!("at s12e1w, {}", in(reg) gva.0, options(nostack, preserves_flags));
-            } else {
-                asm!("at s12e1r, {}", in(reg) gva.0, options(nostack, preserves_flags));
-            }
-            isb();
-            let par = mrs!("par_el1");
-            msr!("par_el1", guests);
-            (par & 1 == 0).then_some(Pa(par & 0x000f_ffff_ffff_f000 | gva.page_offset()))
-        }
+        let par = panic::translate_gva(gva.0, write);
+        (par & 1 == 0).then_some(Pa(par & 0x000f_ffff_ffff_f000 | gva.page_offset()))
     }
 
     fn read_el1(&self, reg: El1Reg) -> u64 {
@@ -281,7 +274,12 @@ pub(crate) fn stop_other_cpus() {
             machine.gic.send_sgi(irq::SGI_HALT, mpidr);
         }
     }
-    let until = platform::timer::now() + machine.frequency / 100;
+    wait_ms(10);
+}
+
+/// Waits.
+pub(crate) fn wait_ms(ms: u64) {
+    let until = platform::timer::now() + platform::timer::cntfrq() * ms / 1000;
     while platform::timer::now() < until {
         core::hint::spin_loop();
     }
@@ -294,12 +292,49 @@ pub(crate) fn reset_after_panic() {
     }
 }
 
+/// Sets the form of stage 2, which all CPUs share.
+pub(crate) fn set_vtcr() {
+    // SAFETY: no guest has run here.
+    unsafe { msr!("vtcr_el2", machine::vtcr()) };
+    isb();
+}
+
 /// HCR_EL2 bits that trap what guests do not have, on CPUs that have it: TLOR (limited ordering
 /// regions) and TERR (RAS error records).
 pub(crate) fn hcr_by_feature() -> u64 {
     let has_lor = mrs!("id_aa64mmfr1_el1") >> 16 & 0xf != 0;
     let has_ras = mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0;
     u64::from(has_lor) << 35 | u64::from(has_ras) << 36
+}
+
+/// Finds out what firmware mitigates on this CPU, turns on what can stay on, and notes what is to
+/// be called whenever a guest was left. Returns what guests are told.
+pub(crate) fn init_mitigations() -> Mitigations {
+    let Some(psci) = &machine::get().psci else { return Mitigations::default() };
+    let features = psci.arch_features();
+    let told = |workaround| match workaround {
+        Workaround::Required => Mitigation::Required,
+        Workaround::NotRequired => Mitigation::NotRequired,
+        Workaround::Unknown => Mitigation::NotSupported,
+    };
+    let call = match (features.workaround_3, features.workaround_1) {
+        (Workaround::Required, _) => SMCCC_ARCH_WORKAROUND_3,
+        (_, Workaround::Required) => SMCCC_ARCH_WORKAROUND_1,
+        _ => 0,
+    };
+    percpu::this().workaround.set(call);
+    if features.workaround_2 == Workaround::Required
+        && let Err(error) = psci.enable_workaround_2()
+    {
+        log::warn!("SMCCC_ARCH_WORKAROUND_2: {error:?}");
+    }
+    Mitigations {
+        wa1: told(features.workaround_1),
+        // On where it is needed. Firmware before SMCCC 1.1 has none to call: were guests told
+        // anything else, Linux would make the call at every entry of its kernel.
+        wa2: Mitigation::NotRequired,
+        wa3: told(features.workaround_3),
+    }
 }
 
 /// Forgets the stage-1 translations of the VMID in VTTBR_EL2 on this CPU: those of another vCPU
@@ -311,12 +346,17 @@ pub(crate) fn flush_stage1_local() {
 
 /// What every CPU sets before it runs a guest.
 pub(crate) fn init_cpu() {
-    let vtcr = machine::get().vtcr;
     let has_fgt = mrs!("id_aa64mmfr0_el1") >> 56 & 0xf != 0;
     let has_hcx = mrs!("id_aa64mmfr1_el1") >> 40 & 0xf != 0;
+    let has_fgt2 = mrs!("id_aa64mmfr0_el1") >> 56 & 0xf >= 2;
+    let has_mpam = mrs!("id_aa64pfr0_el1") >> 40 & 0xf != 0 || mrs!("id_aa64pfr1_el1") >> 16 & 0xf != 0;
+    let has_ras = mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0;
     let has_spe = mrs!("id_aa64dfr0_el1") >> 32 & 0xf != 0;
     let has_trf = mrs!("id_aa64dfr0_el1") >> 40 & 0xf != 0;
-    let mdcr = 0xe60 | u64::from(has_spe) << 14 | u64::from(has_trf) << 19;
+    let has_pmu = !matches!(mrs!("id_aa64dfr0_el1") >> 8 & 0xf, 0 | 0xf);
+    // HPMN: all the counters, since 0 is reserved; nobody reaches one.
+    let hpmn = if has_pmu { mrs!("pmcr_el0") >> 11 & 0x1f } else { 0 };
+    let mdcr = 0xe60 | hpmn | u64::from(has_spe) << 14 | u64::from(has_trf) << 19;
     // SAFETY: EL2 control registers; no guest runs yet. Values: HCR as a guest's less stage 2, so
     // that interrupts arrive at EL2; CPTR traps TAM, TTA, SVE, SME but not FP; MDCR traps debug,
     // OS lock, PMU, profiling and trace filters; HSTR traps CP15 c15; CNTHCTL lets EL1 read the physical counter alone.
@@ -326,7 +366,6 @@ pub(crate) fn init_cpu() {
         msr!("mdcr_el2", mdcr);
         msr!("hstr_el2", 1 << 15);
         msr!("cnthctl_el2", 1);
-        msr!("vtcr_el2", vtcr);
         msr!("vpidr_el2", mrs!("midr_el1"));
         msr!("cntv_ctl_el0", 0);
         msr!("cntp_ctl_el0", 0);
@@ -338,6 +377,21 @@ pub(crate) fn init_cpu() {
             msr!("s3_4_c3_c1_4", 0);
             msr!("s3_4_c3_c1_5", 0);
         }
+        if has_fgt2 {
+            // HFGRTR2, HFGWTR2, HFGITR2, HDFGRTR2, HDFGWTR2.
+            msr!("s3_4_c3_c1_2", 0);
+            msr!("s3_4_c3_c1_3", 0);
+            msr!("s3_4_c3_c1_7", 0);
+            msr!("s3_4_c3_c1_0", 0);
+            msr!("s3_4_c3_c1_1", 0);
+        }
+        if has_mpam {
+            msr!("s3_4_c10_c5_0", 3 << 48); // MPAM2_EL2: TRAPMPAM0EL1, TRAPMPAM1EL1
+        }
+        if has_ras {
+            msr!("s3_4_c5_c2_3", 0); // VSESR_EL2: what an injected SError says
+        }
+        msr!("mdscr_el1", 0);
         if has_hcx {
             msr!("s3_4_c1_c2_2", 0); // HCRX_EL2
         }

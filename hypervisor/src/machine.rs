@@ -31,14 +31,13 @@ pub(crate) struct Machine {
     pub(crate) cpus: Vec<u64>,
     /// Root of EL2's tables.
     pub(crate) tables: u64,
-    /// VTCR_EL2.
-    pub(crate) vtcr: u64,
     /// Ticks a second.
     pub(crate) frequency: u64,
 }
 
 static MACHINE: Once<Machine> = Once::new();
 static SYSTEM: Once<System> = Once::new();
+static VTCR: Once<u64> = Once::new();
 static FRAMES: Once<Frames> = Once::new();
 
 /// Sets the frame allocator, once.
@@ -68,6 +67,16 @@ pub(crate) fn get() -> &'static Machine {
 /// The machine, if boot got that far.
 pub(crate) fn try_get() -> Option<&'static Machine> {
     MACHINE.get()
+}
+
+/// Sets VTCR_EL2 for all CPUs, once.
+pub(crate) fn set_vtcr(vtcr: u64) {
+    VTCR.call_once(|| vtcr);
+}
+
+/// VTCR_EL2.
+pub(crate) fn vtcr() -> u64 {
+    VTCR.get().copied().unwrap_or(0)
 }
 
 /// Sets the system, once.

@@ -3,7 +3,7 @@
 //! way to Rust, then the real tables, by aarch64-paging: text RX, rodata RO, data and RAM RW and
 //! never executable, devices nGnRE, nothing under a stack.
 
-use crate::sysreg::{dsb_ish, isb, mrs, msr};
+use crate::sysreg::{dsb_ish, isb};
 use aarch64_paging::descriptor::El23Attributes;
 use aarch64_paging::idmap::IdMap;
 use aarch64_paging::paging::{El2, MemoryRegion};
@@ -183,17 +183,37 @@ impl Tables {
     }
 }
 
+core::arch::global_asm!(
+    r#"
+// switch_tables(root, sctlr): with the MMU off in between, so that no two sizes of one mapping ever
+// meet in the TLB. Registers only: the code is mapped where it is, but data may not be seen.
+.global switch_tables
+switch_tables:
+    dsb     sy
+    mrs     x2, sctlr_el2
+    bic     x2, x2, #1
+    msr     sctlr_el2, x2
+    isb
+    msr     ttbr0_el2, x0
+    isb
+    tlbi    alle2
+    dsb     nsh
+    isb
+    msr     sctlr_el2, x1
+    isb
+    ret
+"#
+);
+
+unsafe extern "C" {
+    fn switch_tables(root: u64, sctlr: u64);
+}
+
 /// Switches this CPU to the tables at `root` and forbids execution of what is writable.
 pub(crate) fn activate(root: u64) {
     dsb_ish();
     // SAFETY: the tables map all that runs and is used, where it was before.
-    unsafe {
-        msr!("ttbr0_el2", root);
-        isb();
-        core::arch::asm!("tlbi alle2", "dsb nsh", "isb", options(nostack));
-        msr!("sctlr_el2", mrs!("sctlr_el2") | SCTLR_WXN);
-    }
-    isb();
+    unsafe { switch_tables(root, SCTLR | SCTLR_WXN) };
 }
 
 /// `range` less all of `holes`.

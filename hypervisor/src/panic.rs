@@ -2,7 +2,8 @@
 //! The end: what is printed when Xenolith itself breaks, and what happens then.
 
 use crate::sysreg::mrs;
-use crate::{console, el2, mmu, percpu};
+use crate::console::LastWords;
+use crate::{el2, mmu, percpu};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,12 +27,37 @@ static PANICKING: AtomicBool = AtomicBool::new(false);
 pub(crate) static NOREBOOT: AtomicBool = AtomicBool::new(false);
 
 macro_rules! print {
-    ($($arg:tt)*) => { console::print(format_args!($($arg)*)) };
+    ($($arg:tt)*) => {{ let _ = core::fmt::Write::write_fmt(&mut LastWords, format_args!($($arg)*)); }};
 }
 
 unsafe extern "C" {
     fn probe_read(addr: usize) -> u64;
-    static probe_read_end: u8;
+    fn probe_read_fixup();
+    fn translate(gva: u64, write: bool) -> u64;
+    fn translate_fixup();
+}
+
+/// PAR_EL1 after `AT S12E1R` or `AT S12E1W` of `gva`; all ones, which says "failed", if the bus
+/// refused the walk. PAR_EL1 itself stays the guest's.
+#[inline]
+pub(crate) fn translate_gva(gva: u64, write: bool) -> u64 {
+    // SAFETY: an abort in it has a fixup.
+    unsafe { translate(gva, write) }
+}
+
+/// Where to go on after a fault at `pc`, if that is foreseen.
+fn fixup(pc: u64) -> Option<u64> {
+    let at = |f: unsafe extern "C" fn()| (f as *const ()).expose_provenance() as u64;
+    let probe = (probe_read as *const ()).expose_provenance() as u64;
+    let translate = (translate as *const ()).expose_provenance() as u64;
+    let (probe_end, translate_end) = (at(probe_read_fixup), at(translate_fixup));
+    if (probe..probe_end).contains(&pc) {
+        Some(probe_end)
+    } else if (translate..translate_end).contains(&pc) {
+        Some(translate_end)
+    } else {
+        None
+    }
 }
 
 /// Reads 32 bits of a device that may not be there.
@@ -41,14 +67,12 @@ pub(crate) fn try_read(addr: usize) -> Option<u32> {
     u32::try_from(value).ok()
 }
 
-/// An exception taken from EL2. Returns only if it was [`try_read`]'s.
+/// An exception taken from EL2. Returns only if it has a fixup.
 #[unsafe(no_mangle)]
 extern "C" fn fatal_exception(frame: &mut FatalFrame) {
-    let probe = (probe_read as *const ()).expose_provenance() as u64;
-    let probe_end = (&raw const probe_read_end).expose_provenance() as u64;
-    if (probe..probe_end).contains(&frame.elr) {
-        // SAFETY: returns from the probe, which has no frame of its own.
-        unsafe { crate::sysreg::msr!("elr_el2", probe_end) };
+    if let Some(resume) = fixup(frame.elr) {
+        // SAFETY: the fixup expects what the fault left.
+        unsafe { crate::sysreg::msr!("elr_el2", resume) };
         return;
     }
     begin();
@@ -118,8 +142,6 @@ fn begin() {
         halt();
     }
     el2::stop_other_cpus();
-    // SAFETY: the others were stopped, or hang.
-    unsafe { console::break_locks() };
     let id = percpu::try_this().map_or(0, |cpu| cpu.id.0);
     print!("\n(XL) on CPU {id}");
     if let Some(running) = percpu::try_this().map(|cpu| cpu.running.get()).filter(|&r| r != u32::MAX) {
@@ -160,11 +182,10 @@ fn try_read_u64(addr: u64) -> Option<u64> {
 fn end() -> ! {
     if NOREBOOT.load(Ordering::Relaxed) {
         print!("(XL) noreboot: halted\n");
-        console::flush();
         halt();
     }
     print!("(XL) Rebooting\n");
-    console::flush();
+    el2::wait_ms(20); // for the UART's FIFO
     el2::reset_after_panic();
     halt()
 }

@@ -10,6 +10,8 @@ use hv_core::addr::CpuId;
 pub(crate) struct PerCpu {
     /// Top of the stack that a fault in EL2 is told on. First: assembly reads it.
     pub(crate) emergency_stack: u64,
+    /// The SMCCC_ARCH_WORKAROUND to call when a guest was left, or 0. Assembly reads it.
+    pub(crate) workaround: Cell<u32>,
     /// Its number.
     pub(crate) id: CpuId,
     /// Its affinity, as in MPIDR_EL1.
@@ -30,6 +32,7 @@ impl PerCpu {
     pub(crate) fn new(id: CpuId, mpidr: u64, emergency_stack: u64) -> Self {
         Self {
             emergency_stack,
+            workaround: Cell::new(0),
             id,
             mpidr,
             vtimer_active: Cell::new(false),

@@ -4,14 +4,14 @@
 use crate::boot::Stacks;
 use crate::percpu::{self, PerCpu};
 use crate::sysreg::mrs;
-use crate::{cpufeature, el2, machine, mmu, panic, run};
+use crate::cpufeature::Features;
+use crate::{el2, machine, mmu, panic, run};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use hv_core::addr::{CpuId, PaRange};
 use hv_core::hw::{CacheOp, Hw};
 use hv_core::sync::{Lock, rank};
-use hv_core::trap::idreg::IdRegs;
 
 /// What head.S reads with the MMU off.
 #[repr(C)]
@@ -25,23 +25,25 @@ unsafe extern "C" {
     fn secondary_entry();
 }
 
-/// ID registers that all CPUs so far have in common.
-static COMMON_IDS: Lock<Option<IdRegs>, { rank::CONSOLE }> = Lock::new(None);
-/// The CPU that is being started has arrived.
-static ARRIVED: AtomicBool = AtomicBool::new(false);
+/// What the CPUs so far have in common.
+static COMMON: Lock<Option<Features>, { rank::CONSOLE }> = Lock::new(None);
+/// The number of the CPU that is being started, until it has arrived or was given up.
+static AWAITED: AtomicU32 = AtomicU32::new(NOBODY);
+const NOBODY: u32 = u32::MAX;
 
-/// Adds this CPU's ID registers to what all have in common.
-pub(crate) fn contribute_ids() {
-    let own = cpufeature::id_regs();
-    let mut common = COMMON_IDS.lock();
-    let combined = common.as_ref().map_or(own, |ids| ids.combine(&own));
-    *common = Some(combined);
+/// Adds this CPU's features to what all have in common.
+pub(crate) fn contribute_features() {
+    let own = Features::of_this_cpu();
+    let mut common = COMMON.lock();
+    *common = Some(match common.take() {
+        Some(others) => others.combine(own),
+        None => own,
+    });
 }
 
 /// What all CPUs have in common.
-pub(crate) fn common_ids() -> IdRegs {
-    let common = *COMMON_IDS.lock();
-    common.unwrap_or_else(cpufeature::id_regs)
+pub(crate) fn common_features() -> Features {
+    COMMON.lock().clone().unwrap_or_else(Features::of_this_cpu)
 }
 
 /// Starts the CPUs but this one, at most `limit` in all; returns those that run, this one
@@ -78,21 +80,31 @@ fn start(stacks: &Stacks, id: CpuId, mpidr: u64) -> bool {
     if let Some(range) = PaRange::new(hv_core::addr::Pa(at), size_of::<SecondaryStart>() as u64) {
         el2::EL2.cache(range, CacheOp::CleanInvalidate);
     }
-    ARRIVED.store(false, Ordering::SeqCst);
+    AWAITED.store(id.0, Ordering::SeqCst);
     let entry = (secondary_entry as *const ()).expose_provenance() as u64;
     if let Err(error) = psci.cpu_on(mpidr, entry, at) {
         log::warn!("CPU {} (MPIDR {mpidr:#x}): PSCI CPU_ON: {error:?}", id.0);
         return false;
     }
     let until = platform::timer::now() + machine.frequency;
-    while !ARRIVED.load(Ordering::Acquire) {
-        if platform::timer::now() > until {
-            log::warn!("CPU {} (MPIDR {mpidr:#x}) did not arrive within a second", id.0);
+    while AWAITED.load(Ordering::Acquire) == id.0 {
+        if platform::timer::now() > until && take_awaited(id) {
+            log::warn!(
+                "CPU {} (MPIDR {mpidr:#x}) did not arrive within a second",
+                id.0
+            );
             return false;
         }
         core::hint::spin_loop();
     }
     true
+}
+
+/// True for the one that takes `id` out of [`AWAITED`]: the CPU itself, or who waited for it.
+fn take_awaited(id: CpuId) -> bool {
+    AWAITED
+        .compare_exchange(id.0, NOBODY, Ordering::AcqRel, Ordering::Acquire)
+        .is_ok()
 }
 
 /// Where a secondary CPU arrives in Rust.
@@ -106,12 +118,17 @@ extern "C" fn secondary_main() -> ! {
         panic::halt();
     }
     enable_own_irqs();
-    contribute_ids();
+    contribute_features();
     log::debug!("CPU {} MPIDR {:#x} MIDR {:#x}", cpu.id.0, cpu.mpidr, mrs!("midr_el1"));
-    ARRIVED.store(true, Ordering::Release);
+    if !take_awaited(cpu.id) {
+        log::warn!("CPU {} arrived too late: halted", cpu.id.0);
+        panic::halt();
+    }
     while machine::try_system().is_none() {
         core::hint::spin_loop();
     }
+    el2::set_vtcr();
+    el2::set_vtcr();
     run::run()
 }
 

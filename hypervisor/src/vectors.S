@@ -65,7 +65,10 @@ guest_exit:
     mrs     x3, spsr_el2
     str     x30, [x0, #240]
     stp     x2, x3, [x0, #{REGS_PC}]
-    ldp     x29, x30, [sp, #16]
+    mrs     x2, tpidr_el2               // no branch the guest may have trained before this
+    ldr     w0, [x2, #{PERCPU_WORKAROUND}]
+    cbnz    w0, 2f
+1:  ldp     x29, x30, [sp, #16]
     ldp     x27, x28, [sp, #32]
     ldp     x25, x26, [sp, #48]
     ldp     x23, x24, [sp, #64]
@@ -74,6 +77,10 @@ guest_exit:
     add     sp, sp, #112
     mov     x0, x1
     ret
+2:  mov     x19, x1
+    smc     #0                          // SMCCC 1.1: x4 and up are kept
+    mov     x1, x19
+    b       1b
 
 // extern "C" fn enter_guest(regs: *mut Regs) -> exit kind
 .global enter_guest
@@ -118,6 +125,11 @@ fatal:
     mrs     x0, tpidr_el2
     cbz     x0, 1f
     ldr     x0, [x0, #{PERCPU_EMERGENCY}]
+    sub     x0, x0, x29                 // on it already: go on below
+    cmp     x0, #{EMERGENCY_SIZE}
+    b.lo    1f
+    mrs     x0, tpidr_el2
+    ldr     x0, [x0, #{PERCPU_EMERGENCY}]
     mov     sp, x0
 1:  sub     sp, sp, #{FATAL_SIZE}
     mrs     x0, tpidr_el1
@@ -148,7 +160,10 @@ fatal:
     str     x3, [sp, #288]              // SPSR
     mov     x0, sp
     mov     x29, xzr
-    bl      fatal_exception             // returns only for probe_read, which then reads all ones
+    bl      fatal_exception             // returns only for a fault that has a fixup, in ELR_EL2
+    ldp     x1, x2, [sp, #8]
+    ldp     x3, x4, [sp, #24]
+    ldp     x5, x6, [sp, #40]
     ldp     x28, x29, [sp, #224]
     ldp     x30, x0, [sp, #240]
     mov     sp, x0
@@ -194,12 +209,38 @@ el2_serror:
     dsb     nsh
     isb
 
-// A load that may abort: u64 probe_read(addr) -> value, or all ones. The fault handler sees the
-// two labels.
+// Two functions that may fault at EL2 and then return all ones: fatal_exception knows their labels.
+// The path there uses TPIDR_EL0, TPIDRRO_EL0 and TPIDR_EL1 for scratch.
+
+// extern "C" fn probe_read(addr) -> u32 as u64: of memory or a device that may not be there.
 .global probe_read
 probe_read:
     ldr     w0, [x0]
     dsb     sy
-.global probe_read_end
-probe_read_end:
+.global probe_read_fixup
+probe_read_fixup:
+    ret
+
+// extern "C" fn translate(gva, write) -> PAR_EL1: a guest's tables may lie where the bus answers
+// with an error, which arrives here.
+.global translate
+translate:
+    mrs     x2, par_el1
+    mrs     x3, tpidr_el0
+    mrs     x4, tpidrro_el0
+    mrs     x5, tpidr_el1
+    cbnz    x1, 1f
+    at      s12e1r, x0
+    b       2f
+1:  at      s12e1w, x0
+2:  isb
+    mrs     x0, par_el1
+    msr     par_el1, x2
+    ret
+.global translate_fixup
+translate_fixup:
+    msr     par_el1, x2
+    msr     tpidr_el0, x3
+    msr     tpidrro_el0, x4
+    msr     tpidr_el1, x5
     ret

@@ -106,6 +106,14 @@ impl Psci {
             Conduit::Hvc => arch_features::<Hvc>(),
         }
     }
+
+    /// Turns the mitigation of CVE-2018-3639 on for good, on this CPU (SMCCC_ARCH_WORKAROUND_2).
+    pub fn enable_workaround_2(&self) -> Result<(), arch::Error> {
+        match self.conduit {
+            Conduit::Smc => arch::arch_workaround_2::<Smc>(true),
+            Conduit::Hvc => arch::arch_workaround_2::<Hvc>(true),
+        }
+    }
 }
 
 /// What firmware says of an SMCCC_ARCH_WORKAROUND call on the calling CPU.

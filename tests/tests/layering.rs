@@ -92,6 +92,14 @@ const UNSAFE: &[(&str, &str)] = &[
         "the frame table is made of raw memory",
     ),
     (
+        "hypervisor/core/src/grant/copy.rs",
+        "copies between pages that guests change meanwhile",
+    ),
+    (
+        "hypervisor/core/src/grant/table.rs",
+        "grant entries are atomics that a guest shares",
+    ),
+    (
         "hypervisor/core/src/guest/copy.rs",
         "copies to and from memory that a guest changes meanwhile",
     ),
@@ -100,12 +108,16 @@ const UNSAFE: &[(&str, &str)] = &[
         "atomics in pages that a guest shares",
     ),
     (
-        "hypervisor/core/src/p2m/pool.rs",
-        "a method that the page table crate's trait declares so",
+        "hypervisor/core/src/p2m/entry.rs",
+        "a descriptor in a table of the tree is an atomic",
     ),
     (
-        "hypervisor/core/src/sync.rs",
-        "a panic breaks locks whose holders were stopped",
+        "hypervisor/core/src/p2m/entry.rs",
+        "descriptors that the processor reads meanwhile",
+    ),
+    (
+        "hypervisor/core/src/p2m/pool.rs",
+        "a method that the page table crate's trait declares so",
     ),
 ];
 

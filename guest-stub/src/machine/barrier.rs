@@ -29,6 +29,10 @@ instruction! {
     wfe, "wfe"
 }
 instruction! {
+    /// Says that this CPU only waits for another one: an emulator that runs them in turn goes on to the next.
+    relax, "yield"
+}
+instruction! {
     /// Sends an event to all CPUs.
     sev, "sev"
 }

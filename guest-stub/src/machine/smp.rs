@@ -54,8 +54,6 @@ pub(crate) fn ensure_running(number: usize) -> bool {
 /// Has CPU `number` run `job`, without waiting for it.
 pub(crate) fn post(number: usize, job: fn()) {
     JOBS[number].store(job as *mut (), Ordering::SeqCst);
-    barrier::dsb();
-    barrier::sev();
 }
 
 /// Waits until CPU `number` has done its job; whether it has.
@@ -88,7 +86,7 @@ extern "C" fn secondary_main() -> ! {
     loop {
         let job = JOBS[number].load(Ordering::SeqCst);
         if job.is_null() {
-            barrier::wfe();
+            barrier::relax();
             continue;
         }
         // SAFETY: `post` alone stores anything but null, and it stores a `fn()`.

@@ -111,6 +111,7 @@ pub(crate) fn wait_until(limit: u64, mut done: impl FnMut() -> bool) -> bool {
         if count() >= end {
             return done();
         }
+        barrier::relax();
     }
     true
 }

@@ -7,6 +7,7 @@
 mod abort;
 mod check;
 mod cache;
+mod calls;
 mod firmware;
 mod gicd;
 mod irq;
@@ -35,6 +36,7 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("firmware", firmware::CHECKS),
     ("cache", cache::CHECKS),
     ("smp", smp::CHECKS),
+    ("calls", calls::CHECKS),
 ];
 
 /// Runs those checks whose `family/name` contains `filter`.

@@ -210,9 +210,11 @@ fn set_target(intid: u32, number: usize) {
     }
 }
 
-/// Job: takes interrupts for a while, or until there is one.
+/// Job: takes interrupts for a while, or until there is one. Ends with a hypercall: a hypervisor need not know that an
+/// interrupt has ended before its CPU comes to it.
 fn take_one() {
     cpu::with_irqs(|| wait_until(LATE, || cpu::this().total() != 0));
+    hypercall(XEN_VERSION, [0; 5]);
 }
 
 fn spi_target() -> Outcome {
@@ -227,7 +229,11 @@ fn spi_target() -> Outcome {
         let back = smp::finished(other);
         set_target(spare(), 0);
         gic::pend(spare());
-        let own = gic::take();
+        let mut own = None;
+        wait_until(LATE, || {
+            own = gic::take();
+            own.is_some()
+        });
         gic::disable(spare());
         ensure!(back, "CPU 1 does not come back in round {round}");
         ensure_eq!(record.taken(spare()), 1, "interrupts of CPU 1 in round {round}");
@@ -242,6 +248,7 @@ fn other_redistributor() -> Outcome {
         return Err(Failure::Skipped("GICv3 only"));
     }
     let register = facts().gic.private(other) + ISENABLER;
+    gic::disable(12);
     write32(register, 1 << 12);
     ensure!(read32(register) >> 12 & 1 != 0, "ISENABLER0 of CPU 1 is 0 once set");
     ensure!(!gic::bit(ISENABLER, 12), "ISENABLER0 of CPU 0 is set too");

@@ -55,7 +55,12 @@ pub fn handle_sync(cur: &mut Current<'_>, syndrome: Syndrome) {
         Exit::InstrAbort(abort) => instr_abort(cur, abort, syndrome),
         Exit::ConditionFailed => step_over(cur, esr),
         Exit::SError { .. } => handle_serror(cur, syndrome.esr),
-        Exit::Hvc64 { .. } | Exit::Smc64 { .. } | Exit::Undefined { .. } => undefined(cur),
+        Exit::Hvc64 { .. } => {
+            // Unlike other instructions that trap, HVC leaves the address after it.
+            cur.regs.pc = cur.regs.pc.wrapping_sub(4);
+            undefined(cur);
+        }
+        Exit::Smc64 { .. } | Exit::Undefined { .. } => undefined(cur),
         Exit::Unknown { ec } => {
             guest_log!(cur.domain, "unknown exception class {ec:#x} at {:#x}", cur.regs.pc);
             undefined(cur);
@@ -92,7 +97,7 @@ fn smccc_call(cur: &mut Current<'_>) {
                 cur.regs.set(n, value);
             }
         }
-        // Workaround 2 is never offered as switchable, so there is nothing to switch.
+        // Workaround 2 is always on where it is needed and never offered: nothing to switch.
         smccc::SmcccCall::Nothing | smccc::SmcccCall::SetSsbd(_) => {}
         smccc::SmcccCall::Psci(request) => psci::handle(cur, request),
         smccc::SmcccCall::Unhandled => {

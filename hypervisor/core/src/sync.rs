@@ -38,9 +38,6 @@ pub mod rank {
     pub const CONSOLE: u8 = 99;
 }
 
-/// More CPUs than will ever wait for one lock.
-const MAX_QUEUE: usize = 4096;
-
 /// A mutual exclusion lock of rank `RANK`.
 pub struct Lock<T: ?Sized, const RANK: u8>(TicketMutex<T>);
 
@@ -86,21 +83,6 @@ impl<T: ?Sized, const RANK: u8> Lock<T, RANK> {
             Pair(low, Some(high))
         } else {
             Pair(high, Some(low))
-        }
-    }
-
-    /// Takes the lock away from whoever holds it or waits for it.
-    ///
-    /// # Safety
-    /// Only for a machine that is going down: nobody else may touch the value again.
-    pub unsafe fn force_unlock(&self) {
-        // As many as could be in the queue: one a CPU.
-        for _ in 0..MAX_QUEUE {
-            if !self.0.is_locked() {
-                return;
-            }
-            // SAFETY: the caller vouches that the others are gone.
-            unsafe { self.0.force_unlock() };
         }
     }
 }

@@ -32,7 +32,22 @@ const KEYS: &[(&str, &[&str])] = &[
 ];
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    vec![Scenario::new("keys", Selection::Short, answer).on_xenolith_alone()]
+    vec![
+        Scenario::new("keys/switch", Selection::Full, switches),
+        Scenario::new("keys/answers", Selection::Short, answer).on_xenolith_alone(),
+    ]
+}
+
+/// dom0 sees nothing of a switch of the input.
+fn switches(stage: &Stage) -> Result<()> {
+    let mut dom0 = stage.boot(&stage.machine())?;
+    for to in ["*** Serial input to Xen", "*** Serial input to DOM0"] {
+        dom0.console.send("\x01\x01\x01")?;
+        dom0.console.expect(to, ANSWER)?;
+        dom0.console.expect("\n", ANSWER)?;
+    }
+    dom0.expect_cpus(1)?;
+    dom0.power_off()
 }
 
 fn answer(stage: &Stage) -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Scenario, Selection, Stage};
 use crate::dom0::Dom0;
 use crate::error::{Result, fail};
-use crate::machine::{Gic, Hypervisor, Machine};
+use crate::machine::{Gic, Machine};
 
 /// Places that dom0 has nothing at: the hypervisor's image, behind where dom0's tree puts the grant table, and a hole
 /// among the devices.
@@ -14,7 +14,7 @@ const PLACES: &[&str] = &["0x40250000", "0x0b000000"];
 
 /// How often dom0 tries.
 const TRIES: u64 = 300;
-/// At most so many lines a second are few: as many as Xen allows.
+/// At most so many lines a second are few.
 const LINES_A_SECOND: u64 = 10;
 const STORM: Duration = Duration::from_secs(120);
 
@@ -45,14 +45,14 @@ fn strays(stage: &Stage, gic: Gic) -> Result<()> {
         }
     }
     dom0.run("dmesg | grep -E 'Oops|BUG:|Internal error' && exit 1; true")?;
-    storms(&mut dom0, PLACES[0], stage.hypervisor)?;
+    storms(&mut dom0, PLACES[0])?;
     dom0.expect_cpus(2)?;
     dom0.power_off()
 }
 
 /// Many stray accesses leave lines that say whose they were, but not one each.
-fn storms(dom0: &mut Dom0, place: &str, hypervisor: Hypervisor) -> Result<()> {
-    let before = complaints(&dom0.console.transcript(), hypervisor);
+fn storms(dom0: &mut Dom0, place: &str) -> Result<()> {
+    let before = complaints(&dom0.console.transcript());
     let seconds = dom0.run_within(
         &format!(
             "start=$(date +%s); for i in $(seq {TRIES}); do devmem {place} 32; done >/dev/null 2>&1; \
@@ -61,7 +61,7 @@ fn storms(dom0: &mut Dom0, place: &str, hypervisor: Hypervisor) -> Result<()> {
         STORM,
     )?;
     let few = LINES_A_SECOND * (seconds.trim().parse().unwrap_or(0) + 2);
-    let lines = complaints(&dom0.console.transcript(), hypervisor) - before;
+    let lines = complaints(&dom0.console.transcript()) - before;
     if lines > 0 && lines <= few && lines < TRIES {
         return Ok(());
     }
@@ -70,14 +70,7 @@ fn storms(dom0: &mut Dom0, place: &str, hypervisor: Hypervisor) -> Result<()> {
 }
 
 /// Lines that say which vCPU did what is not allowed.
-fn complaints(transcript: &str, hypervisor: Hypervisor) -> u64 {
-    let (prefix, what) = match hypervisor {
-        Hypervisor::Xenolith => ("(XL) ", "data abort"),
-        Hypervisor::Xen => ("(XEN) ", "HSR=0x"),
-    };
-    transcript
-        .lines()
-        .filter(|line| line.starts_with(prefix) && line.contains("d0v") && line.contains(what))
-        .map(|_| 1)
-        .sum()
+fn complaints(transcript: &str) -> u64 {
+    let is_complaint = |line: &&str| line.starts_with("(XL) d0v") && line.contains("data abort");
+    transcript.lines().filter(is_complaint).map(|_| 1).sum()
 }

@@ -18,8 +18,9 @@ mod machine;
 
 use super::*;
 use guest::Dice;
-use machine::Machine;
+use machine::{Machine, Tally};
 use std::string::String;
+use xen_abi::hypercall::PLATFORM_OP;
 
 /// Traps of one machine, before it is taken apart.
 const PER_MACHINE: u64 = 2000;
@@ -42,16 +43,16 @@ fn from_environment(name: &str, default: u64) -> u64 {
     given.map_or(default, |text: String| text.parse().expect("a number"))
 }
 
-/// The guests were not all talk: each kind of trap and each hypercall both failed and succeeded.
-fn check_tally(tally: &machine::Tally) {
+/// The guests were not all talk: traps came out in all ways, hypercalls failed and succeeded.
+fn check_tally(tally: &Tally) {
     let outcomes = [tally.stepped, tally.excepted, tally.restarted, tally.ended];
     assert!(outcomes.iter().all(|&n| n > 0), "{tally:?}");
     for number in guest::NUMBERS {
-        assert!(tally.calls.get(&number).is_some_and(|n| n[0] > 0), "{number}: {tally:?}");
+        let [refused, performed] = tally.calls.get(&number).copied().unwrap_or_default();
+        // Nobody may do a PLATFORM_OP but dom0, and it only little.
+        let enough = refused > 0 && (performed > 0 || number == PLATFORM_OP);
+        assert!(enough, "{number}: {tally:?}");
     }
-    // PLATFORM_OP has nothing that can be done but to ask for the time of day.
-    let performed = tally.calls.iter().filter(|(_, n)| n[1] > 0).count();
-    assert!(performed >= 9, "{tally:?}");
 }
 
 #[test]
@@ -62,6 +63,7 @@ fn random_traps_do_no_harm() {
     let first_seed = from_environment("XENOLITH_SEED", 1);
     let fresh = Machine::new(Dice::new(0)).end();
     let mut most_events = 0;
+    let mut tally = Tally::default();
     for seed in first_seed..first_seed + traps.div_ceil(PER_MACHINE) {
         std::eprintln!("seed {seed}");
         let mut machine = Machine::new(Dice::new(seed));
@@ -70,8 +72,10 @@ fn random_traps_do_no_harm() {
         }
         machine.check_pages();
         most_events = most_events.max(machine.most_events);
-        check_tally(&machine.tally);
+        tally.add(&machine.tally);
         assert_eq!(machine.end(), fresh, "pages were lost");
     }
+    check_tally(&tally);
+    std::println!("{tally:?}");
     std::println!("at most {most_events} requests to the machine in one trap");
 }

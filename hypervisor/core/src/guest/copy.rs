@@ -100,40 +100,40 @@ impl GuestMemory {
     }
 }
 
-/// Copies `len` bytes by the largest words both addresses are aligned to, each read and written
-/// once.
+/// Copies `len` bytes, each read and written once: by words, if addresses and length allow.
 ///
 /// # Safety
 /// `from` is readable and `to` writable for `len` bytes. The guest may use its side meanwhile.
 #[inline]
 unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
-    let aligned = |size| (from.addr() | to.addr()).is_multiple_of(size);
+    let addresses = from.addr() | to.addr();
+    let all = addresses | len;
     // SAFETY: the caller's, for the whole words and then for the rest.
     unsafe {
-        let done = if aligned(8) {
-            copy_words::<u64>(from, to, len)
-        } else if aligned(4) {
-            copy_words::<u32>(from, to, len)
+        if all.is_multiple_of(8) {
+            copy_words::<u64>(from, to, len);
+        } else if all.is_multiple_of(4) {
+            copy_words::<u32>(from, to, len);
         } else {
-            0
-        };
-        copy_words::<u8>(from.add(done), to.add(done), len.saturating_sub(done));
+            let aligned = addresses.is_multiple_of(8);
+            let words = if aligned { len & !7 } else { 0 };
+            copy_words::<u64>(from, to, words);
+            copy_words::<u8>(from.add(words), to.add(words), len.saturating_sub(words));
+        }
     }
 }
 
-/// Copies the whole words in `len` bytes; returns how many bytes that are.
+/// Copies the whole words in `len` bytes.
 ///
 /// # Safety
-/// As [`copy`], and both addresses are aligned to the word.
+/// As [`copy`], and both addresses are aligned to the word if there is one.
 #[inline]
-unsafe fn copy_words<W: Copy>(from: *const u8, to: *mut u8, len: usize) -> usize {
+unsafe fn copy_words<W: Copy>(from: *const u8, to: *mut u8, len: usize) {
     let (from, to) = (from.cast::<W>(), to.cast::<W>());
-    let words = len.checked_div(size_of::<W>()).unwrap_or(0);
-    for n in 0..words {
+    for n in 0..len.checked_div(size_of::<W>()).unwrap_or(0) {
         // SAFETY: aligned and within the caller's bound.
         unsafe { to.add(n).write_volatile(from.add(n).read_volatile()) };
     }
-    words.saturating_mul(size_of::<W>())
 }
 
 /// A `T` a guest says is at an address of its own. Nothing is known of it until it is copied.

@@ -4,7 +4,7 @@
 use super::geometry::Stage2Geometry;
 use super::pool::{Pool, PoolLimit, SharedPool, Tables};
 use super::table::{Extent, MAX_BLOCK, Span, Table, tables_for};
-use super::types::{P2mError, P2mType, Progress, Replaced};
+use super::types::{Mapping, P2mError, P2mType, Progress, Replaced};
 use crate::addr::{Gfn, Mfn, PAGE_SIZE};
 use crate::frame::{Frames, Kind, Limits, PageRef};
 use crate::hw::Hw;
@@ -93,6 +93,12 @@ impl Inner {
         if self.dying {
             return Err(P2mError::Dying);
         }
+        if let Some(old) = self.take_page(span, ungranted)? {
+            self.flush();
+            let entry = self.table.page_entry(span.start);
+            entry.ok_or(P2mError::Invalid)?.set_page(mfn, ty);
+            return Ok(old.into());
+        }
         let found = self.survey(span, mfn);
         let old = found.ungranted()?;
         let tables = if old == Replaced::default() || frees_no_table(span) {
@@ -113,6 +119,9 @@ impl Inner {
 
     /// Unmaps `span`; the flush is the caller's.
     pub(super) fn remove(&mut self, span: Span) -> Result<Replaced, P2mError> {
+        if let Some(old) = self.take_page(span, ungranted)? {
+            return Ok(old.into());
+        }
         let found = self.survey(span, Mfn(span.start));
         let old = found.ungranted()?;
         if old != Replaced::default() {
@@ -136,34 +145,76 @@ impl Inner {
         mfn: Mfn,
         ty: P2mType,
     ) -> Result<(), P2mError> {
-        let found = self.table.lookup(Gfn(span.start));
-        if !found.is_some_and(|m| m.mfn == mfn && m.ty == ty) {
-            return Err(P2mError::NotMapped);
-        }
-        if !ty.is_grant() {
-            return self.remove(span).map(|_| ());
-        }
-        self.clear(span)
+        self.remove_if(span, |found| found.mfn == mfn && found.ty == ty)
     }
 
     /// Unmaps the page `span` if it is mapped to the RAM `page`, and keeps that until after the
     /// flush, which is the caller's.
     pub(super) fn remove_page(&mut self, span: Span, page: PageRef) -> Result<(), P2mError> {
-        let found = self.table.lookup(Gfn(span.start));
-        if page.state().kind() != Kind::Ram
-            || !found.is_some_and(|m| m.mfn == page.mfn() && m.ty.is_ram())
-        {
+        if page.state().kind() != Kind::Ram {
             return Err(P2mError::NotMapped);
         }
-        self.make_room();
-        self.remove(span)?;
-        if let Some(slot) = self.kept.get_mut(self.nr_kept) {
-            *slot = page.into_raw();
-            self.nr_kept = self.nr_kept.saturating_add(1);
-            // Splitting a block may have flushed.
-            self.unflushed = true;
+        self.remove_if(span, |found| found.mfn == page.mfn() && found.ty.is_ram())?;
+        self.keep(page.into_raw());
+        // Splitting a block may have flushed.
+        self.unflushed = true;
+        Ok(())
+    }
+
+    /// Unmaps the page `span` if it is mapped to what is `wanted`.
+    #[inline]
+    fn remove_if(
+        &mut self,
+        span: Span,
+        wanted: impl Fn(Mapping) -> bool,
+    ) -> Result<(), P2mError> {
+        let check = |found: Option<Mapping>| match found {
+            Some(found) if wanted(found) => Ok(()),
+            _ => Err(P2mError::NotMapped),
+        };
+        if self.take_page(span, check)?.is_none() {
+            check(self.table.lookup(Gfn(span.start)))?;
+            self.remove(span)?;
         }
         Ok(())
+    }
+
+    /// The quick way to unmap a single page, if the table is there that its entry is in; `None`,
+    /// and nothing done, if not. Needs and frees no table. `check` may refuse what is found. The
+    /// flush is the caller's.
+    #[inline]
+    fn take_page(
+        &mut self,
+        span: Span,
+        check: impl FnOnce(Option<Mapping>) -> Result<(), P2mError>,
+    ) -> Result<Option<Taken>, P2mError> {
+        if span.pages() != 1 {
+            return Ok(None);
+        }
+        self.make_room();
+        let Some(entry) = self.table.page_entry(span.start) else {
+            return Ok(None);
+        };
+        let found = entry.mapping(span.start);
+        check(found)?;
+        let Some(found) = found else {
+            return Ok(Some(Taken(None)));
+        };
+        entry.clear();
+        self.unflushed = true;
+        if found.ty.holds_reference() {
+            self.keep(found.mfn);
+        }
+        Ok(Some(Taken(Some(found.ty))))
+    }
+
+    /// Has a reference dropped after the next flush; there is room.
+    #[inline]
+    fn keep(&mut self, mfn: Mfn) {
+        if let Some(slot) = self.kept.get_mut(self.nr_kept) {
+            *slot = mfn;
+            self.nr_kept = self.nr_kept.saturating_add(1);
+        }
     }
 
     fn make_room(&mut self) {
@@ -282,6 +333,27 @@ impl Inner {
 /// needed again.
 fn frees_no_table(span: Span) -> bool {
     span.pages() < 512
+}
+
+/// `Busy` if the grant table has a say.
+fn ungranted(found: Option<Mapping>) -> Result<(), P2mError> {
+    match found {
+        Some(found) if found.ty.is_grant() => Err(P2mError::Busy),
+        _ => Ok(()),
+    }
+}
+
+/// What a single page was, if it was mapped.
+struct Taken(Option<P2mType>);
+
+impl From<Taken> for Replaced {
+    fn from(Taken(ty): Taken) -> Self {
+        let mut old = Self::default();
+        if let Some(ty) = ty {
+            old.add(ty, 1);
+        }
+        old
+    }
 }
 
 /// See [`Inner::survey`].

@@ -21,6 +21,7 @@
     clippy::panic
 )]
 
+mod entry;
 mod geometry;
 mod inner;
 mod pool;

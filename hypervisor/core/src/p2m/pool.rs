@@ -117,6 +117,11 @@ impl Tables {
     pub(super) fn new(pool: SharedPool, map: DirectMap) -> Self {
         Self { pool, map }
     }
+
+    /// Where the tables are visible.
+    pub(super) fn map(&self) -> DirectMap {
+        self.map
+    }
 }
 
 impl Translation<Stage2Attributes> for Tables {

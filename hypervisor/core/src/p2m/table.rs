@@ -61,8 +61,8 @@ const fn entry_order(level: usize) -> u32 {
     }
 }
 
-/// An entry seen on a walk.
-pub(super) struct Entry {
+/// An entry seen on a walk of a span.
+pub(super) struct Visited {
     /// What of the walk's span it covers.
     pub(super) span: Span,
     /// log2 of the pages it covers as a whole.
@@ -71,7 +71,7 @@ pub(super) struct Entry {
     pub(super) leaf: Option<Extent>,
 }
 
-impl Entry {
+impl Visited {
     /// True if it can be made invalid without a further table.
     fn is_whole(&self) -> bool {
         // The paging crate descends from level 0 whatever is there.
@@ -95,7 +95,7 @@ impl Table {
     }
 
     /// Visits the entries of `span` in order until `visit` breaks.
-    pub(super) fn walk(&self, span: Span, mut visit: impl FnMut(Entry) -> ControlFlow<()>) {
+    pub(super) fn walk(&self, span: Span, mut visit: impl FnMut(Visited) -> ControlFlow<()>) {
         for piece in Pieces::of(self.geometry, span) {
             let Some(root) = self.roots.get(piece.root) else {
                 return;
@@ -115,7 +115,7 @@ impl Table {
                     mfn: Mfn(descriptor.output_address().0 as u64 >> PAGE_SHIFT),
                     ty,
                 });
-                match visit(Entry { span, order, leaf }) {
+                match visit(Visited { span, order, leaf }) {
                     ControlFlow::Continue(()) => Ok(()),
                     ControlFlow::Break(()) => Err(()),
                 }
@@ -126,28 +126,17 @@ impl Table {
         }
     }
 
-    /// The entry that maps `gfn`, which is in range.
-    pub(super) fn leaf(&self, gfn: u64) -> Option<(Extent, u32)> {
-        let mut found = None;
-        let page = Span {
-            start: gfn,
-            end: gfn.saturating_add(1),
-        };
-        self.walk(page, |entry| {
-            found = entry.leaf.map(|leaf| (leaf, entry.order));
-            ControlFlow::Break(())
-        });
-        found
+    /// The root table that `gfn` is in, and log2 of the pages that each of its entries is about.
+    #[inline]
+    pub(super) fn root(&self, gfn: u64) -> Option<(&RootTable<Stage2, Tables>, u32)> {
+        let root = self.roots.get((gfn >> self.geometry.root_shift()) as usize)?;
+        Some((root, self.geometry.root_entry_order()))
     }
 
-    /// What `gfn` is mapped to.
+    /// What `gfn`, which is in range, is mapped to.
+    #[inline]
     pub(super) fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
-        let (leaf, order) = self.leaf(gfn.0)?;
-        Some(Mapping {
-            mfn: leaf.mfn.checked_add(gfn.0.saturating_sub(leaf.span.start))?,
-            order,
-            ty: leaf.ty,
-        })
+        self.entry(gfn.0)?.mapping(gfn.0)
     }
 
     /// The ends of blocks that begin in `span` and end outside, or the other way round.
@@ -155,11 +144,10 @@ impl Table {
         if span.pages() == 0 {
             return [None, None];
         }
-        let first = self.leaf(span.start).map(|(leaf, _)| leaf);
-        let last = self.leaf(span.end.saturating_sub(1)).map(|(leaf, _)| leaf);
+        let leaf = |gfn| self.entry(gfn)?.leaf(gfn);
         [
-            first.and_then(|leaf| leaf.part(0, span.start)),
-            last.and_then(|leaf| leaf.part(span.end, u64::MAX)),
+            leaf(span.start).and_then(|leaf| leaf.part(0, span.start)),
+            leaf(span.end.saturating_sub(1)).and_then(|leaf| leaf.part(span.end, u64::MAX)),
         ]
     }
 

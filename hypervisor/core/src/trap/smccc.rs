@@ -69,6 +69,15 @@ pub enum Mitigation {
 }
 
 impl Mitigation {
+    /// What is true of a vCPU that may run on a CPU of either kind.
+    const fn combine(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Required, _) | (_, Self::Required) => Self::Required,
+            (Self::NotRequired, Self::NotRequired) => Self::NotRequired,
+            _ => Self::NotSupported,
+        }
+    }
+
     const fn answer(self) -> u64 {
         match self {
             Self::Required => 0,
@@ -90,27 +99,12 @@ pub struct Mitigations {
 }
 
 impl Mitigations {
-    /// From the firmware's version and its `ARCH_FEATURES` answers, which before SMCCC 1.1 are
-    /// not looked at.
-    ///
-    /// Such firmware has no workaround 2 to call, and guests are told that none is required: on
-    /// any other answer but "not supported" Linux makes the call at every kernel entry and exit.
-    pub fn from_firmware(version: u32, wa1: i32, wa2: i32, wa3: i32) -> Self {
-        if version < 0x1_0001 {
-            return Self {
-                wa2: Mitigation::NotRequired,
-                ..Self::default()
-            };
-        }
-        let decode = |answer| match answer {
-            0 => Mitigation::Required,
-            1 => Mitigation::NotRequired,
-            _ => Mitigation::NotSupported,
-        };
+    /// What holds for two CPUs.
+    pub const fn combine(self, other: Self) -> Self {
         Self {
-            wa1: decode(wa1),
-            wa2: decode(wa2),
-            wa3: decode(wa3),
+            wa1: self.wa1.combine(other.wa1),
+            wa2: self.wa2.combine(other.wa2),
+            wa3: self.wa3.combine(other.wa3),
         }
     }
 }

@@ -1,19 +1,142 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `grant_table_op`.
 
+mod copy;
+mod map;
+mod model;
+mod xsa;
+
 use super::*;
-use crate::addr::{Mfn, Pa, PaRange};
+use crate::addr::{DomId, Gfn, Gva, Mfn, Pa, PaRange};
 use crate::fake::Event;
+use crate::guest::copy::GuestMemory;
+use crate::guest::shared::SharedPage;
 use crate::hw::CacheOp;
+use crate::p2m::P2mType;
+use std::boxed::Box;
 use core::sync::atomic::Ordering;
 use std::vec::Vec;
 use xen_abi::Handle;
 use xen_abi::grant::*;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Frame numbers where domains have nothing.
+const WINDOW: u64 = 0x10_0000;
+
+fn map_op(dom: u16, r#ref: u32, gfn: u64, flags: u32) -> MapGrantRef {
+    let host_addr = gfn << 12;
+    MapGrantRef { host_addr, flags, r#ref, dom, status: 9, handle: 0x7777, dev_bus_addr: 0 }
+}
+
+fn unmap_op(handle: u32, gfn: u64) -> UnmapGrantRef {
+    UnmapGrantRef { host_addr: gfn << 12, dev_bus_addr: 0, handle, status: 9, _pad: 0 }
+}
+
+/// The first frame of a domain's table.
+fn table_page(machine: &Machine, id: usize) -> SharedPage {
+    frame(machine, id, 0)
+}
+
+fn frame(machine: &Machine, id: usize, index: u32) -> SharedPage {
+    let domain = &machine.guests[id].domain;
+    let mfn = domain.grants.frame(index).unwrap().mfn();
+    crate::call::page::share(machine.sys.map, machine.sys.frames.get(mfn, domain.id).unwrap())
+}
+
+impl Guest {
+    fn write<T: IntoBytes + Immutable + ?Sized>(&mut self, at: u64, value: &T) {
+        let memory = GuestMemory::new(self.domain.sys, self.domain.id);
+        memory.write_bytes(Gva(at), value.as_bytes()).unwrap();
+    }
+}
+
+impl Machine {
+    /// Domain `id` grants its page `page` to domain `to`.
+    fn grant(&self, id: usize, reference: u32, to: u16, page: u64, flags: u16) {
+        self.grant_gfn(id, reference, to, self.guests[id].gfn(page), flags);
+    }
+
+    fn grant_gfn(&self, id: usize, reference: u32, to: u16, gfn: u64, flags: u16) {
+        let word = gfn << 32 | u64::from(to) << 16 | u64::from(flags);
+        let page = frame(self, id, reference / 512);
+        let at = page.atomic_u64((reference % 512) as usize * 8).unwrap();
+        at.store(word, Ordering::SeqCst);
+    }
+
+    /// The flags of an entry.
+    fn flags(&self, id: usize, reference: u32) -> u16 {
+        let page = frame(self, id, reference / 512);
+        page.atomic_u16((reference % 512) as usize * 8).unwrap().load(Ordering::SeqCst)
+    }
+
+    /// Domain `id` performs `cmd` on an array.
+    fn batch<T>(&mut self, id: usize, cmd: u32, ops: &[T]) -> Vec<T>
+    where
+        T: FromBytes + IntoBytes + Immutable,
+    {
+        let guest = &mut self.guests[id];
+        let at = guest.page(8);
+        for (n, op) in (0u64..).zip(ops) {
+            guest.write(at + n * size_of::<T>() as u64, op);
+        }
+        assert_eq!(guest.call(GRANT_TABLE_OP, &[cmd.into(), at, ops.len() as u64]), 0);
+        (0..ops.len() as u64).map(|n| guest.get(at + n * size_of::<T>() as u64)).collect()
+    }
+
+    fn map(&mut self, id: usize, dom: u16, reference: u32, gfn: u64, flags: u32) -> MapGrantRef {
+        self.batch(id, 0, &[map_op(dom, reference, gfn, flags)])[0]
+    }
+
+    fn unmap(&mut self, id: usize, handle: u32, gfn: u64) -> i16 {
+        self.batch(id, 1, &[unmap_op(handle, gfn)])[0].status
+    }
+
+    fn swap(&mut self, id: usize, ref_a: u32, ref_b: u32) -> i16 {
+        self.batch(id, 11, &[SwapGrantRef { ref_a, ref_b, status: 9, _pad: 0 }])[0].status
+    }
+
+    /// dom0 copies 8 bytes of a grant to its page 6.
+    fn copy_from(&mut self, dom: u16, reference: u32) -> i16 {
+        let source = GrantCopyPtr { u: reference.into(), domid: dom, offset: 0, _pad: 0 };
+        let dest = GrantCopyPtr { u: self.guests[0].gfn(6), domid: SELF, offset: 0, _pad: 0 };
+        let flags = GNTCOPY_SOURCE_GREF;
+        self.batch(0, 5, &[GrantCopy { source, dest, len: 8, flags, status: 9, _pad: 0 }])[0].status
+    }
+
+    /// Domain `id` gives up its page; returns how many that were.
+    fn decrease(&mut self, id: usize, page: u64) -> i64 {
+        let guest = &mut self.guests[id];
+        let extent_start = Handle(guest.put(&guest.gfn(page)));
+        let request = xen_abi::memory::MemoryReservation {
+            extent_start,
+            nr_extents: 1,
+            extent_order: 0,
+            mem_flags: 0,
+            domid: SELF,
+            _pad: [0; 6],
+        };
+        guest.op(MEMORY_OP, 1, request).0
+    }
+
+    fn mapped(&self, id: usize, gfn: u64) -> Option<(u64, P2mType)> {
+        self.guests[id].domain.p2m.lookup(Gfn(gfn)).map(|m| (m.mfn.0, m.ty))
+    }
+
+    fn references(&self, mfn: u64) -> u32 {
+        self.sys.frames.state(Mfn(mfn)).unwrap().references()
+    }
+
+    /// Flushes since the notes were last taken.
+    fn flushes(&self) -> usize {
+        let events = self.hw.take_events();
+        events.iter().filter(|e| matches!(e, Event::FlushStage2(_))).count()
+    }
+}
 
 /// Performs `cmd` on one structure.
 fn one<T>(guest: &mut Guest, cmd: u32, value: T) -> (i64, T)
 where
-    T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable,
+    T: FromBytes + IntoBytes + Immutable,
 {
     let at = guest.put(&value);
     let result = guest.call(GRANT_TABLE_OP, &[cmd.into(), at, 1]);
@@ -104,7 +227,7 @@ fn setup() {
     guest
         .domain
         .grants
-        .map(&guest.domain, 1, crate::addr::Gfn(0x38001))
+        .map(&guest.domain, 1, Gfn(0x38001))
         .unwrap();
     assert_eq!(one(guest, 2, setup(3, list)).1.status, GNTST_OKAY);
     assert_eq!(guest.get::<[u64; 3]>(list), [u64::MAX, 0x38001, u64::MAX]);
@@ -212,4 +335,26 @@ fn arrays_go_on_where_they_were_interrupted() {
         })
         .collect();
     assert_eq!(lengths, [1, 2, 3]);
+}
+
+#[test]
+fn cache_flush_of_a_mapped_page() {
+    let mut machine = Machine::new();
+    machine.grant(1, 8, 0, 5, GTF_PERMIT_ACCESS);
+    let foreign = (machine.guests[1].mfn.0 + 5) << 12;
+    assert_eq!(cache(&mut machine, foreign, 0, 64, 1), EINVAL);
+    let one = machine.map(0, 1, 8, WINDOW, GNTMAP_HOST_MAP);
+    let two = machine.map(0, 1, 8, WINDOW + 1, GNTMAP_HOST_MAP | GNTMAP_READONLY);
+    assert_eq!(one.dev_bus_addr, foreign);
+    machine.hw.take_events();
+    for handle in [one, two] {
+        assert_eq!(cache(&mut machine, foreign | 0x45, 64, 128, 2), 0);
+        let range = PaRange::new(Pa(foreign + 64), 128).unwrap();
+        assert_eq!(machine.hw.take_events(), [Event::Cache(range, CacheOp::Invalidate)]);
+        assert_eq!(cache(&mut machine, foreign + 4096, 0, 64, 1), EINVAL);
+        assert_eq!(machine.unmap(0, handle.handle, handle.host_addr >> 12), GNTST_OKAY);
+        machine.hw.take_events();
+    }
+    assert_eq!(cache(&mut machine, foreign, 0, 64, 1), EINVAL);
+    assert_eq!(machine.references(foreign >> 12), 1);
 }

@@ -80,6 +80,18 @@ impl Layout {
         }
     }
 
+    /// A word of a structure: fields of 16 or 32 bits, often of itself, or any value.
+    pub(super) fn field(&self, dice: &mut Dice) -> u64 {
+        let domain = dice.pick(&[0x7ff0, 0x7ff0, 0, 1]);
+        match dice.below(6) {
+            0 => domain,
+            1 => domain | dice.below(4) << 16 | dice.below(4) << 32,
+            2 => domain | dice.pick(&[0x7ff0, 0, 1]) << 16,
+            3 => dice.below(8) | dice.below(8) << 32,
+            _ => self.value(dice),
+        }
+    }
+
     /// Where a device is emulated, or RAM, or nothing.
     fn ipa(&self, dice: &mut Dice) -> u64 {
         if dice.below(8) < 6 {
@@ -127,7 +139,7 @@ pub(super) fn trap(layout: &Layout, x: &mut [u64; 31], dice: &mut Dice) -> Trap 
         *register = layout.value(dice);
     }
     let (kind, syndrome) = match dice.below(32) {
-        0..14 => (Kind::Call, hypercall(x, dice)),
+        0..14 => (Kind::Call, hypercall(x, layout, dice)),
         14 => (Kind::Call, syndrome(0x16, firmware_call(x, dice))),
         15 | 16 => (Kind::Instruction, syndrome(0x17, firmware_call(x, dice))),
         17..20 => (Kind::Instruction, syndrome(0x18, system_register(dice))),
@@ -155,14 +167,21 @@ pub(super) const NUMBERS: [u64; 12] = [
     HVM_OP,
 ];
 
-fn hypercall(x: &mut [u64; 31], dice: &mut Dice) -> Syndrome {
-    x[16] = match dice.below(8) {
+fn hypercall(x: &mut [u64; 31], layout: &Layout, dice: &mut Dice) -> Syndrome {
+    x[16] = match dice.below(16) {
         0 => dice.below(64),
-        1 if dice.one_in(8) => dice.word(),
+        1 if dice.one_in(4) => dice.word(),
         _ => dice.pick(&NUMBERS),
     };
     if !dice.one_in(8) {
-        x[0] = dice.below(40);
+        x[0] = dice.below(16);
+    }
+    // An operation and its structure, or a list and how long it is, or a vCPU's structure.
+    match dice.below(4) {
+        0 => (x[1], x[2]) = (dice.below(4), layout.address(dice)),
+        1 => (x[0], x[1]) = (layout.address(dice), dice.below(8)),
+        2 => (x[1], x[2]) = (layout.address(dice), dice.below(8)),
+        _ => {}
     }
     syndrome(0x16, HYPERCALL_TAG.into())
 }

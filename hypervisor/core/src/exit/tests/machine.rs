@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::string::String;
 use std::vec::Vec;
+use zerocopy::IntoBytes;
 
 const RAM: PaRange = PaRange {
     start: Pa(0x4000_0000),
@@ -106,6 +107,19 @@ pub(super) struct Tally {
     pub(super) ended: u32,
     /// Hypercalls by number: refused, performed.
     pub(super) calls: BTreeMap<u64, [u32; 2]>,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.stepped += other.stepped;
+        self.excepted += other.excepted;
+        self.restarted += other.restarted;
+        self.ended += other.ended;
+        for (&number, [refused, performed]) in other.calls.iter().filter(|c| *c.0 < 64) {
+            let sum = self.calls.entry(number).or_default();
+            *sum = [sum[0] + refused, sum[1] + performed];
+        }
+    }
 }
 
 impl Machine {
@@ -238,10 +252,10 @@ impl Machine {
         self.traps += 1;
         let layout = &self.layouts[usize::from(domain.id.0)];
         see_memory(self.hw, domain, layout);
-        write_memory(self.sys, domain, layout, &mut self.dice);
         // SAFETY: the vCPU runs here, and its registers are used nowhere else.
         let regs = unsafe { &mut (*vcpu.context.get()).regs };
         let Trap { syndrome, kind } = guest::trap(layout, &mut regs.x, &mut self.dice);
+        write_memory(self.sys, domain, layout, &regs.x, &mut self.dice);
         regs.pstate = self.dice.pick(&[0x3c5, 0x3c5, 0x3c5, 0x5, 0x4, 0, 0x10, 0x20_0005, 0x1f]);
         regs.pc = (layout.gfn + self.dice.below(8)) * PAGE_SIZE + self.dice.below(1024) * 4;
         let instruction = guest::instruction(&mut self.dice).to_le_bytes();
@@ -345,12 +359,12 @@ fn see_memory(hw: &FakeHw, domain: &Domain, layout: &Layout) {
 }
 
 /// Random structures where hypercalls will look for them.
-fn write_memory(sys: &'static System, domain: &Domain, layout: &Layout, dice: &mut Dice) {
+fn write_memory(sys: &'static System, domain: &Domain, layout: &Layout, x: &[u64; 31], dice: &mut Dice) {
     let memory = GuestMemory::new(sys, domain.id);
-    let words: [u64; 128] = core::array::from_fn(|_| layout.value(dice));
-    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-    let at = (layout.gfn + dice.below(8)) * PAGE_SIZE + dice.below(4) * 1024;
-    let _ = memory.write_bytes(Gva(at), &bytes);
+    for &at in &x[..3] {
+        let words: [u64; 16] = core::array::from_fn(|_| layout.field(dice));
+        let _ = memory.write_bytes(Gva(at), words.as_bytes());
+    }
 }
 
 /// True if `act` ended the machine, as only the hardware domain may.

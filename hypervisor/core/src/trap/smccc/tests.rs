@@ -81,15 +81,17 @@ fn workarounds() {
 }
 
 #[test]
-fn firmware_answers() {
-    let old = Mitigations::from_firmware(0x1_0000, 0, 0, 0);
-    let expected = Mitigations {
-        wa2: Mitigation::NotRequired,
-        ..Mitigations::default()
+fn of_two_cpus_the_worse_counts() {
+    use Mitigation::{NotRequired, NotSupported, Required};
+    let both = |a, b| {
+        let one = |wa1| Mitigations { wa1, ..Mitigations::default() };
+        assert_eq!(one(a).combine(one(b)).wa1, one(b).combine(one(a)).wa1);
+        one(a).combine(one(b)).wa1
     };
-    assert_eq!(old, expected);
-    let new = Mitigations::from_firmware(0x1_0001, 0, 1, -1);
-    assert_eq!(new, MITIGATIONS);
+    assert_eq!(both(NotRequired, NotRequired), NotRequired);
+    assert_eq!(both(NotRequired, Required), Required);
+    assert_eq!(both(NotSupported, Required), Required);
+    assert_eq!(both(NotSupported, NotRequired), NotSupported);
 }
 
 #[test]
