@@ -6,8 +6,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=aarch64-unknown-none-softfloat
-# A backtrace follows the frame pointers.
-export CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_RUSTFLAGS=-Cforce-frame-pointers=yes
 built=${CARGO_TARGET_DIR:-target}/$target/release
 
 # image PACKAGE NAME: builds it, leaves target/NAME.elf and target/NAME.img.

@@ -17,6 +17,7 @@ use hv_core::boot::dom0_mem::without;
 use hv_core::boot::host_dt::{Gic as GicNode, GicVersion, HostDt, Uart as UartNode};
 use hv_core::boot::modules::Modules;
 use hv_core::boot::validate::Tree;
+use hv_core::domain::{PPI_PHYS_TIMER, PPI_VIRT_TIMER};
 use hv_core::frame::Frames;
 use hv_core::hw::DirectMap;
 use hv_core::p2m::Stage2Geometry;
@@ -181,6 +182,13 @@ fn survey(
             refuse(format_args!("{}: {:?} is not in RAM", module.node.path(), module.range));
         }
     }
+    let mut ours = alloc::vec![("Xenolith's image", PaRange { start: image.text.start, end: image.data.end })];
+    ours.extend(modules.dom0.iter().map(|m| ("a boot module", m.range)));
+    for reserved in dt.reserved_memory() {
+        if let Some((what, at)) = ours.iter().find(|(_, range)| range.overlaps(&reserved.range)) {
+            refuse(format_args!("{what} at {} lies in /reserved-memory, {:?}", at.start, reserved.range));
+        }
+    }
     Host { dt, modules, dom0_line, gic, uart, banks, used }
 }
 
@@ -302,6 +310,12 @@ fn map_everything(host: &Host, stacks: &Stacks, cpus: usize) -> u64 {
 
 fn find_machine(host: &Host, cpus: Vec<u64>, tables: u64) -> Machine {
     let timer = host.dt.timer().unwrap_or_else(|error| refuse(format_args!("{error}")));
+    if (timer.physical.intid, timer.virtual_.intid) != (PPI_PHYS_TIMER, PPI_VIRT_TIMER) {
+        refuse(format_args!(
+            "device tree: the timer's PPIs are {} and {}, but guests have {PPI_PHYS_TIMER} and {PPI_VIRT_TIMER}",
+            timer.physical.intid, timer.virtual_.intid
+        ));
+    }
     let gic = gic_driver(&host.gic);
     let psci = psci_driver(host.dt);
     let frequency = match timer.clock_frequency {

@@ -226,7 +226,9 @@ fn start(
     banks: &[PaRange],
     described: (&Fates, &[PaRange]),
 ) {
-    let (Some(module), Some(&bank)) = (host.modules.kernel(), banks.first()) else { return };
+    let Some(module) = host.modules.kernel() else {
+        return;
+    };
     let kernel = Kernel::open(bytes(module.range))
         .unwrap_or_else(|error| refuse(format_args!("dom0's kernel, {}: {error}", module.node.path())));
     let ramdisk = host.modules.ramdisk().map(|module| module.range);
@@ -236,7 +238,7 @@ fn start(
         dtb: DTB_SPACE,
         ramdisk: ramdisk.map_or(0, |range| range.size()),
     };
-    let place = or_refuse!(dom0_mem::place(bank, payload));
+    let place = or_refuse!(dom0_mem::place(banks, payload));
     let initrd = ramdisk.and_then(|range| PaRange::new(place.ramdisk, range.size()));
     let dtb = device_tree(sys, host, domain, banks, described, initrd);
     if dtb.len() as u64 > DTB_SPACE {
@@ -248,9 +250,13 @@ fn start(
     }
     put(sys, &dtb, place.dtb);
     sys.hw.icache_invalidate_all();
-    log::info!("dom0 kernel at {}, device tree at {}, ramdisk at {}", place.kernel, place.dtb, initrd.map_or(Pa(0), |r| r.start));
+    log::info!("dom0 kernel at {}, device tree at {}", place.kernel, place.dtb);
+    if let Some(initrd) = initrd {
+        log::info!("dom0 ramdisk at {}-{}", initrd.start, initrd.end);
+    }
     if let Some(vcpu) = domain.vcpu(0) {
-        vcpu.start(Start { entry: place.kernel.0, x0: place.dtb.0 });
+        let start = Start { entry: place.kernel.0, x0: place.dtb.0 };
+        vcpu.start(domain, start);
     }
     domain.unpause();
 }

@@ -87,7 +87,7 @@ extern "C" fn fatal_exception(frame: &mut FatalFrame) {
         }
         print!("\n");
     }
-    backtrace(frame.x[29], &[frame.elr, frame.x[30]]);
+    backtrace(frame.x[29], &[frame.elr, frame.x[30].wrapping_sub(4)]);
     end()
 }
 
@@ -122,6 +122,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 pub(crate) fn refuse(args: core::fmt::Arguments<'_>) -> ! {
     begin();
     print!("\n(XL) **** Xenolith cannot start: {args}\n");
+    el2::wait_ms(2000); // for a person to read it
     end()
 }
 
@@ -154,6 +155,7 @@ fn backtrace(mut fp: u64, first: &[u64]) {
     let image = mmu::image();
     let base = image.text.start.0;
     print!("(XL) Backtrace (`make symbolize` names the functions):\n");
+    // The call is before where it returns to.
     let show = |address: u64| {
         if image.text.contains(hv_core::addr::Pa(address)) {
             print!("(XL)   +{:#x}\n", address - base);
@@ -165,7 +167,7 @@ fn backtrace(mut fp: u64, first: &[u64]) {
             break;
         }
         let (Some(low), Some(high)) = (try_read_u64(fp), try_read_u64(fp + 8)) else { break };
-        show(high);
+        show(high.wrapping_sub(4));
         if low <= fp {
             break;
         }

@@ -53,10 +53,7 @@ pub(super) fn run() {
 
 fn operate<T>(operation: u32, arguments: &mut [T]) -> i64 {
     let (address, count) = (arguments.as_mut_ptr() as u64, arguments.len() as u64);
-    hypercall(
-        GRANT_TABLE_OP,
-        [operation.into(), address, count, 0, 0],
-    )
+    hypercall(GRANT_TABLE_OP, [operation.into(), address, count, 0, 0])
 }
 
 fn map_unmap(name: &str, count: usize) {

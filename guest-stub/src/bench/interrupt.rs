@@ -24,9 +24,7 @@ pub(super) fn run() {
 fn sgi() {
     gic::enable(SGI, PRIORITY);
     let me = cpu::number();
-    measure_spans("sgi_self", TIMES, || {
-        span(SGI, || gic::send_sgi(SGI, me))
-    });
+    measure_spans("sgi_self", TIMES, || span(SGI, || gic::send_sgi(SGI, me)));
     gic::disable(SGI);
 }
 
@@ -41,7 +39,9 @@ fn span(intid: u32, cause: impl FnOnce()) -> u64 {
         spin_loop();
     }
     barrier::mask_irq();
-    cpu.interrupted_at.load(Ordering::Relaxed).saturating_sub(start)
+    cpu.interrupted_at
+        .load(Ordering::Relaxed)
+        .saturating_sub(start)
 }
 
 fn timers() {
@@ -73,10 +73,14 @@ fn events() -> Result<(), i64> {
         0 => {}
         error => return Err(error),
     }
-    measure("alloc_unbound_close", TIMES, || match event::alloc_unbound() {
-        Ok(port) => event::close(port),
-        Err(error) => error,
-    });
+    measure(
+        "alloc_unbound_close",
+        TIMES,
+        || match event::alloc_unbound() {
+            Ok(port) => event::close(port),
+            Err(error) => error,
+        },
+    );
     let (from, to) = event::connected_pair()?;
     let intid = dt::facts().event_interrupt;
     gic::enable(intid, PRIORITY);

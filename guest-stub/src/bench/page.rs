@@ -21,7 +21,11 @@ pub(super) fn run() {
     let frame = dt::facts().grant_region.base >> 12;
     measure("add_to_physmap_remove", TIMES, || {
         let added = add_to_physmap(XENMAPSPACE_GRANT_TABLE, 0, frame);
-        if added < 0 { added } else { remove_from_physmap(frame) }
+        if added < 0 {
+            added
+        } else {
+            remove_from_physmap(frame)
+        }
     });
     measure("decrease_populate", TIMES, || {
         let frame = PAGE.frame();

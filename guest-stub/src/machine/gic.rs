@@ -48,8 +48,14 @@ const SPURIOUS: u32 = 1020;
 /// Which architecture, and where its parts are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Gic {
-    V2 { distributor: u64, cpu: u64 },
-    V3 { distributor: u64, redistributors: u64 },
+    V2 {
+        distributor: u64,
+        cpu: u64,
+    },
+    V3 {
+        distributor: u64,
+        redistributors: u64,
+    },
 }
 
 impl Gic {
@@ -90,7 +96,10 @@ pub(crate) fn frame(intid: u32) -> u64 {
 
 /// Sets `intid`'s bit in the register array at offset `array`.
 pub(crate) fn set_bit(array: u64, intid: u32) {
-    write32(frame(intid) + array + u64::from(intid / 32 * 4), 1 << (intid % 32));
+    write32(
+        frame(intid) + array + u64::from(intid / 32 * 4),
+        1 << (intid % 32),
+    );
 }
 
 /// `intid`'s bit in the register array at offset `array`.
@@ -117,7 +126,11 @@ pub(crate) fn set_priority(intid: u32, priority: u8) {
 /// Sets up the distributor and the calling CPU.
 pub(crate) fn start() {
     let distributor = facts().gic.distributor();
-    let enable = if facts().gic.is_v3() { 1 << 4 | 1 << 1 } else { 1 };
+    let enable = if facts().gic.is_v3() {
+        1 << 4 | 1 << 1
+    } else {
+        1
+    };
     write32(distributor + CTLR, enable);
     start_cpu();
 }

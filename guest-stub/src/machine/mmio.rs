@@ -31,6 +31,5 @@ macro_rules! access {
 }
 
 access!(read8, write8, u8, "ldrb w1, [x0]", "strb w1, [x0]");
-access!(read16, write16, u16, "ldrh w1, [x0]", "strh w1, [x0]");
 access!(read32, write32, u32, "ldr w1, [x0]", "str w1, [x0]");
 access!(read64, write64, u64, "ldr x1, [x0]", "str x1, [x0]");

@@ -44,7 +44,7 @@ pub(crate) fn map(base: u64, size: u64, kind: Kind) {
             Kind::Memory => NORMAL_BLOCK,
             Kind::Device => DEVICE_BLOCK,
         };
-        entry.store(index * GIB | block, Ordering::Relaxed);
+        entry.store((index * GIB) | block, Ordering::Relaxed);
     }
     barrier::dsb();
     barrier::isb();
@@ -61,7 +61,7 @@ pub(crate) fn map_for_el0(address: u64) {
     let table = unsafe { &TABLE };
     let gib = address / GIB;
     if let Some(entry) = table.get((gib + EL0_OFFSET / GIB) as usize) {
-        entry.store(gib * GIB | EL0_BLOCK, Ordering::Relaxed);
+        entry.store((gib * GIB) | EL0_BLOCK, Ordering::Relaxed);
     }
     barrier::dsb();
     barrier::isb();

@@ -15,9 +15,11 @@ const STACK: usize = 32 * 1024;
 #[repr(C, align(16))]
 struct Stack([AtomicU32; STACK / 4]);
 
-static STACKS: [Stack; MAX_CPUS] = [const { Stack([const { AtomicU32::new(0) }; STACK / 4]) }; MAX_CPUS];
+static STACKS: [Stack; MAX_CPUS] =
+    [const { Stack([const { AtomicU32::new(0) }; STACK / 4]) }; MAX_CPUS];
 /// What each CPU is to run; null when it has nothing to do.
-static JOBS: [AtomicPtr<()>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
+static JOBS: [AtomicPtr<()>; MAX_CPUS] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
 /// How often each CPU has come up.
 static STARTS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
 

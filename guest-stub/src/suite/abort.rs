@@ -43,7 +43,11 @@ fn load() -> Outcome {
 fn store() -> Outcome {
     let address = nowhere()?;
     aborts_at(attempt(|| write64(address, 1)), address, "a store")?;
-    aborts_at(attempt(|| write8(address + 1, 1)), address + 1, "a byte store")
+    aborts_at(
+        attempt(|| write8(address + 1, 1)),
+        address + 1,
+        "a byte store",
+    )
 }
 
 fn jump() -> Outcome {

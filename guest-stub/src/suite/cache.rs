@@ -12,7 +12,10 @@ use crate::xen::page::Page;
 pub(super) const CHECKS: &[Check] = &[
     check("by address", by_address),
     check("by set and way", set_way),
-    check("translation registers after set and way", translation_registers),
+    check(
+        "translation registers after set and way",
+        translation_registers,
+    ),
 ];
 
 static PAGE: Page = Page::new();

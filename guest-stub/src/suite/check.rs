@@ -77,7 +77,7 @@ macro_rules! ensure_eq {
     ($is:expr, $want:expr, $($argument:tt)*) => {{
         let (is, want) = ($is, $want);
         if is != want {
-            $crate::suite::check::fail!("{} is {is:x?}, not {want:x?} (hexadecimal)", format_args!($($argument)*));
+            $crate::suite::check::fail!("{} is {is:?}, not {want:?} (hexadecimal: {is:x?}, {want:x?})", format_args!($($argument)*));
         }
     }};
 }

@@ -23,11 +23,15 @@ pub(super) const CHECKS: &[Check] = &[
     check("unknown functions are not supported", unknown),
     check("the upper half of the function is ignored", upper_half),
     check("hvc and smc answer alike", conduits),
-    check("starting a CPU that is on, is not, or at a wrong address", cpu_on),
+    check(
+        "starting a CPU that is on, is not, or at a wrong address",
+        cpu_on,
+    ),
     check("Aff3 counts when a CPU is started", cpu_on_aff3)
         .hangs("it ignores Aff3, and would start CPU 1 on nothing"),
     check("the state of CPUs", affinity_info),
-    check("a CPU that does not exist has no state", affinity_of_nobody).differs("Xen says it is off"),
+    check("a CPU that does not exist has no state", affinity_of_nobody)
+        .differs("Xen says it is off"),
     check("the identity of the hypervisor's services", identity),
     check("a call keeps the other registers", registers),
 ];
@@ -41,10 +45,25 @@ fn versions() -> Outcome {
 
 fn features() -> Outcome {
     for function in [
-        VERSION, CPU_OFF, CPU_ON, AFFINITY_INFO, MIGRATE_INFO_TYPE, SYSTEM_OFF, SYSTEM_RESET,
-        FEATURES, SMCCC_VERSION, 0x8400_0001, 0xc400_0001, 0x8400_0003, 0x8400_0004,
+        VERSION,
+        CPU_OFF,
+        CPU_ON,
+        AFFINITY_INFO,
+        MIGRATE_INFO_TYPE,
+        SYSTEM_OFF,
+        SYSTEM_RESET,
+        FEATURES,
+        SMCCC_VERSION,
+        0x8400_0001,
+        0xc400_0001,
+        0x8400_0003,
+        0x8400_0004,
     ] {
-        ensure_eq!(call(FEATURES, [function, 0, 0]), 0, "PSCI_FEATURES({function:#x})");
+        ensure_eq!(
+            call(FEATURES, [function, 0, 0]),
+            0,
+            "PSCI_FEATURES({function:#x})"
+        );
     }
     for function in [0x8400_0005, 0x8400_000e, 0xc400_0012, 0x8400_0013, 0] {
         let answer = call(FEATURES, [function, 0, 0]);
@@ -55,46 +74,88 @@ fn features() -> Outcome {
 
 fn unknown() -> Outcome {
     for function in [
-        0x8400_0005, 0x8400_000e, 0x8400_0050, 0x8400_001f, 0x8000_7000, 0x8200_0000, 0xc200_0000,
-        0x8600_ff01, 0xc500_0020, 0xb200_0000, 0xffff_ffff, 0,
+        0x8400_0005,
+        0x8400_000e,
+        0x8400_0050,
+        0x8400_001f,
+        0x8000_7000,
+        0x8200_0000,
+        0xc200_0000,
+        0x8600_ff01,
+        0xc500_0020,
+        0xb200_0000,
+        0xffff_ffff,
+        0,
     ] {
-        ensure_eq!(call(function, [0; 3]), NOT_SUPPORTED, "function {function:#x}");
+        ensure_eq!(
+            call(function, [0; 3]),
+            NOT_SUPPORTED,
+            "function {function:#x}"
+        );
     }
-    ensure_eq!(call(0x8000_0001, [0x8000_0002, 0, 0]), NOT_SUPPORTED, "ARCH_FEATURES(SOC_ID)");
+    ensure_eq!(
+        call(0x8000_0001, [0x8000_0002, 0, 0]),
+        NOT_SUPPORTED,
+        "ARCH_FEATURES(SOC_ID)"
+    );
     Ok(())
 }
 
 fn upper_half() -> Outcome {
-    ensure_eq!(call(0xdead_beef << 32 | VERSION, [0; 3]), 0x1_0001, "PSCI_VERSION");
+    ensure_eq!(
+        call(0xdead_beef << 32 | VERSION, [0; 3]),
+        0x1_0001,
+        "PSCI_VERSION"
+    );
     Ok(())
 }
 
 fn conduits() -> Outcome {
     for function in [VERSION, SMCCC_VERSION, MIGRATE_INFO_TYPE, 0x8400_0005] {
-        ensure_eq!(smc(function, [0; 3])[0], hvc(function, [0; 3])[0], "function {function:#x}");
+        ensure_eq!(
+            smc(function, [0; 3])[0],
+            hvc(function, [0; 3])[0],
+            "function {function:#x}"
+        );
     }
     Ok(())
 }
 
 fn cpu_on() -> Outcome {
     ensure_eq!(call(CPU_ON, [0, 0x1000, 0]), ALREADY_ON, "CPU_ON(self)");
-    ensure_eq!(call(CPU_ON, [NOBODY, 0x1000, 0]), INVALID_PARAMETERS, "CPU_ON(nobody)");
+    ensure_eq!(
+        call(CPU_ON, [NOBODY, 0x1000, 0]),
+        INVALID_PARAMETERS,
+        "CPU_ON(nobody)"
+    );
     if facts().cpus > 1 {
-        ensure_eq!(call(CPU_ON, [1, 0x1001, 0]), INVALID_ADDRESS, "CPU_ON at an odd address");
+        ensure_eq!(
+            call(CPU_ON, [1, 0x1001, 0]),
+            INVALID_ADDRESS,
+            "CPU_ON at an odd address"
+        );
     }
     Ok(())
 }
 
 fn cpu_on_aff3() -> Outcome {
     let far = 1 << 32 | 1;
-    ensure_eq!(call(CPU_ON, [far, 0x1000, 0]), INVALID_PARAMETERS, "the answer");
+    ensure_eq!(
+        call(CPU_ON, [far, 0x1000, 0]),
+        INVALID_PARAMETERS,
+        "the answer"
+    );
     Ok(())
 }
 
 fn affinity_info() -> Outcome {
     ensure_eq!(call(AFFINITY_INFO, [0, 0, 0]), 0, "the calling CPU");
     ensure_eq!(call(AFFINITY_INFO, [0, 1, 0]), 0, "its cluster");
-    ensure_eq!(call(AFFINITY_INFO, [0, 4, 0]), INVALID_PARAMETERS, "level 4");
+    ensure_eq!(
+        call(AFFINITY_INFO, [0, 4, 0]),
+        INVALID_PARAMETERS,
+        "level 4"
+    );
     if facts().cpus > 1 {
         ensure_eq!(call(AFFINITY_INFO, [1, 0, 0]), 1, "a CPU that is off");
     }
@@ -102,13 +163,21 @@ fn affinity_info() -> Outcome {
 }
 
 fn affinity_of_nobody() -> Outcome {
-    ensure_eq!(call(AFFINITY_INFO, [NOBODY, 0, 0]), INVALID_PARAMETERS, "the answer");
+    ensure_eq!(
+        call(AFFINITY_INFO, [NOBODY, 0, 0]),
+        INVALID_PARAMETERS,
+        "the answer"
+    );
     Ok(())
 }
 
 fn identity() -> Outcome {
     let uid = hvc(0x8500_ff01, [0; 3]);
-    ensure_eq!(uid, [0xdc12_18a7, 0x6943_98c6, 0xd179_cf9a, 0x67e6_de8d], "UID");
+    ensure_eq!(
+        uid,
+        [0xdc12_18a7, 0x6943_98c6, 0xd179_cf9a, 0x67e6_de8d],
+        "UID"
+    );
     let [major, minor, ..] = hvc(0x8500_ff03, [0; 3]);
     ensure_eq!([major, minor], [0, 1], "revision");
     Ok(())

@@ -17,9 +17,18 @@ pub(super) const CHECKS: &[Check] = &[
     check("the priority mask holds back", mask),
     check("a disabled SGI waits for its enabling", disabled),
     check("pending twice comes once", twice),
-    check("one that is sent in its own handler comes again", in_handler),
-    check("a more urgent one preempts, a less urgent one waits", preemption),
-    check("a handler is interrupted by a more urgent interrupt", nested),
+    check(
+        "one that is sent in its own handler comes again",
+        in_handler,
+    ),
+    check(
+        "a more urgent one preempts, a less urgent one waits",
+        preemption,
+    ),
+    check(
+        "a handler is interrupted by a more urgent interrupt",
+        nested,
+    ),
     check("ending and deactivating apart", split_end),
     check("an SPI made pending comes", spi),
     check("an SPI is as urgent as its priority", spi_order),
@@ -279,4 +288,3 @@ fn thousand() -> Outcome {
         Ok(())
     })
 }
-

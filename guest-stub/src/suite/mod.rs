@@ -4,11 +4,18 @@
 //! Results are TAP: `ok 3 name`, `not ok 4 name: what was wrong`; on Xen, a check that it is known not to pass fails
 //! with `# TODO reason`, and one that would take the machine down is skipped.
 
+#![expect(
+    clippy::result_large_err,
+    reason = "a failure carries its explanation; there is no heap to put it on"
+)]
+
 mod abort;
-mod check;
 mod cache;
 mod calls;
+mod check;
+mod event;
 mod firmware;
+mod garbage;
 mod gicd;
 mod irq;
 mod smp;
@@ -37,6 +44,8 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("cache", cache::CHECKS),
     ("smp", smp::CHECKS),
     ("calls", calls::CHECKS),
+    ("event", event::CHECKS),
+    ("garbage", garbage::CHECKS),
 ];
 
 /// Runs those checks whose `family/name` contains `filter`.
@@ -75,7 +84,10 @@ fn report(number: u32, family: &str, check: &Check, on_xen: bool) -> bool {
     println!("# {number} {family}/{}", check.name);
     let todo = match check.on_xen {
         OnXen::Hangs(reason) if on_xen => {
-            println!("ok {number} {family}/{} # SKIP on Xen: {reason}", check.name);
+            println!(
+                "ok {number} {family}/{} # SKIP on Xen: {reason}",
+                check.name
+            );
             return true;
         }
         OnXen::Differs(reason) if on_xen => Some(reason),

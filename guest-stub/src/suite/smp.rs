@@ -61,17 +61,29 @@ static SEEN: AtomicU64 = AtomicU64::new(0);
 fn start() -> Outcome {
     let other = other()?;
     done(other, || SEEN.store(cpu::affinity(), Ordering::SeqCst))?;
-    ensure_eq!(SEEN.load(Ordering::SeqCst), smp::affinity(other), "its affinity");
+    ensure_eq!(
+        SEEN.load(Ordering::SeqCst),
+        smp::affinity(other),
+        "its affinity"
+    );
     Ok(())
 }
 
 fn start_again() -> Outcome {
     let other = other()?;
     let before = smp::starts(other);
-    ensure_eq!(psci::call(psci::CPU_ON, [smp::affinity(other), 0x1000, 0]), -4, "CPU_ON");
+    ensure_eq!(
+        psci::call(psci::CPU_ON, [smp::affinity(other), 0x1000, 0]),
+        -4,
+        "CPU_ON"
+    );
     timer::delay(1000);
     ensure_eq!(smp::starts(other), before, "times it came up");
-    ensure_eq!(psci::call(psci::AFFINITY_INFO, [smp::affinity(other), 0, 0]), 0, "AFFINITY_INFO");
+    ensure_eq!(
+        psci::call(psci::AFFINITY_INFO, [smp::affinity(other), 0, 0]),
+        0,
+        "AFFINITY_INFO"
+    );
     Ok(())
 }
 
@@ -192,8 +204,16 @@ fn timers() -> Outcome {
     record.forget();
     cpu::this().forget();
     done(other, fire_timers)?;
-    ensure_eq!(record.taken(facts().virtual_timer), 1, "the virtual timer's interrupts");
-    ensure_eq!(record.taken(facts().physical_timer), 1, "the physical timer's interrupts");
+    ensure_eq!(
+        record.taken(facts().virtual_timer),
+        1,
+        "the virtual timer's interrupts"
+    );
+    ensure_eq!(
+        record.taken(facts().physical_timer),
+        1,
+        "the physical timer's interrupts"
+    );
     ensure_eq!(cpu::this().total(), 0, "interrupts of CPU 0");
     Ok(())
 }
@@ -236,7 +256,11 @@ fn spi_target() -> Outcome {
         });
         gic::disable(spare());
         ensure!(back, "CPU 1 does not come back in round {round}");
-        ensure_eq!(record.taken(spare()), 1, "interrupts of CPU 1 in round {round}");
+        ensure_eq!(
+            record.taken(spare()),
+            1,
+            "interrupts of CPU 1 in round {round}"
+        );
         ensure_eq!(own, Some(spare()), "the interrupt of CPU 0");
     }
     Ok(())
@@ -250,7 +274,10 @@ fn other_redistributor() -> Outcome {
     let register = facts().gic.private(other) + ISENABLER;
     gic::disable(12);
     write32(register, 1 << 12);
-    ensure!(read32(register) >> 12 & 1 != 0, "ISENABLER0 of CPU 1 is 0 once set");
+    ensure!(
+        read32(register) >> 12 & 1 != 0,
+        "ISENABLER0 of CPU 1 is 0 once set"
+    );
     ensure!(!gic::bit(ISENABLER, 12), "ISENABLER0 of CPU 0 is set too");
     let record = cpu::record(other);
     record.forget();
@@ -272,7 +299,11 @@ fn faults() -> Outcome {
             SEEN.store(fault.far, Ordering::SeqCst);
         }
     })?;
-    ensure_eq!(SEEN.load(Ordering::SeqCst), facts().grant_region.base, "FAR");
+    ensure_eq!(
+        SEEN.load(Ordering::SeqCst),
+        facts().grant_region.base,
+        "FAR"
+    );
     Ok(())
 }
 
@@ -328,7 +359,11 @@ fn sgi_to_off() -> Outcome {
         cpu::with_irqs(|| timer::delay(1000));
         gic::disable(PING);
     })?;
-    ensure_eq!(cpu::record(other).taken(PING), 0, "SGIs sent while it was off");
+    ensure_eq!(
+        cpu::record(other).taken(PING),
+        0,
+        "SGIs sent while it was off"
+    );
     Ok(())
 }
 
@@ -336,7 +371,10 @@ fn many_starts() -> Outcome {
     let other = other()?;
     for round in 0..100 {
         ensure!(smp::stop(other), "CPU 1 does not stop in round {round}");
-        ensure!(smp::ensure_running(other), "CPU 1 does not start in round {round}");
+        ensure!(
+            smp::ensure_running(other),
+            "CPU 1 does not start in round {round}"
+        );
     }
     Ok(())
 }

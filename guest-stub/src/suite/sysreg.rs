@@ -13,10 +13,16 @@ pub(super) const CHECKS: &[Check] = &[
     check("debug registers read as zero and ignore writes", debug_raz),
     check("the OS lock is unlocked", os_lock),
     check("other debug registers are undefined", debug_undefined),
-    check("the performance monitor reads as zero and ignores writes", pmu_raz),
+    check(
+        "the performance monitor reads as zero and ignores writes",
+        pmu_raz,
+    ),
     check("event counters are undefined", pmu_undefined),
     check("features that are not virtualised are hidden", id_hidden),
-    check("unallocated identification registers are zero", id_unallocated),
+    check(
+        "unallocated identification registers are zero",
+        id_unallocated,
+    ),
     check("identification registers are read-only", id_read_only),
     check("ACTLR_EL1 ignores writes", actlr),
     check("implementation defined registers are undefined", impdef),
@@ -105,7 +111,7 @@ fn pmu_undefined() -> Outcome {
 
 fn id_hidden() -> Outcome {
     reads! {
-        "RAS, SVE, MPAM, AMU in ID_AA64PFR0_EL1" "S3_0_C0_C4_0" & 0x0000_ffff_f000_0000 == 0,
+        "RAS, SVE, MPAM, AMU in ID_AA64PFR0_EL1" "S3_0_C0_C4_0" & 0x0000_ff0f_f000_0000 == 0,
         "MTE, SME and fractions in ID_AA64PFR1_EL1" "S3_0_C0_C4_1" & 0x0000_0000_0f0f_ff00 == 0,
         "ID_AA64ZFR0_EL1" "S3_0_C0_C4_4" & 0xffff_ffff_ffff_ffff == 0,
         "pointer authentication in ID_AA64ISAR1_EL1" "S3_0_C0_C6_1" & 0x0000_0000_ff00_0ff0 == 0,
@@ -136,8 +142,15 @@ fn id_read_only() -> Outcome {
 
 fn actlr() -> Outcome {
     let before = value(attempt(|| read_sysreg!("S3_0_C1_C0_1")), "ACTLR_EL1")?;
-    value(attempt(|| write_sysreg!("S3_0_C1_C0_1", !before)), "writing ACTLR_EL1")?;
-    ensure_eq!(read_sysreg!("S3_0_C1_C0_1"), before, "ACTLR_EL1 once written");
+    value(
+        attempt(|| write_sysreg!("S3_0_C1_C0_1", !before)),
+        "writing ACTLR_EL1",
+    )?;
+    ensure_eq!(
+        read_sysreg!("S3_0_C1_C0_1"),
+        before,
+        "ACTLR_EL1 once written"
+    );
     Ok(())
 }
 
@@ -156,7 +169,11 @@ fn sgi_groups() -> Outcome {
 
 fn affinity() -> Outcome {
     let mpidr = read_sysreg!("mpidr_el1");
-    ensure_eq!(mpidr & 0xff_40ff_ffff, 0, "MPIDR_EL1 of CPU 0 but for its RES1 bit");
+    ensure_eq!(
+        mpidr & 0xff_40ff_ffff,
+        0,
+        "MPIDR_EL1 of CPU 0 but for its RES1 bit"
+    );
     ensure!(mpidr & 1 << 31 != 0, "MPIDR_EL1 is {mpidr:#x}: bit 31 is 0");
     Ok(())
 }
@@ -177,14 +194,21 @@ macro_rules! el0_code {
 
 fn el0_pmu() -> Outcome {
     let pmuserenr = attempt_at_el0(el0_code!("mrs x0, S3_3_C9_C14_0"), 0);
-    ensure_eq!(value(pmuserenr, "PMUSERENR_EL0 at EL0")?, 0, "PMUSERENR_EL0");
+    ensure_eq!(
+        value(pmuserenr, "PMUSERENR_EL0 at EL0")?,
+        0,
+        "PMUSERENR_EL0"
+    );
     for attempted in [
         attempt_at_el0(el0_code!("mrs x0, S3_3_C9_C12_0"), 0),
         attempt_at_el0(el0_code!("mrs x0, S3_3_C9_C13_0"), 0),
     ] {
         // Undefined, or the trap that a PMUSERENR_EL0 of 0 makes.
         let fault = fault(attempted, "PMCR_EL0 or PMCCNTR_EL0")?;
-        ensure!(fault.is_undefined() || fault.esr >> 26 == 0x18, "EL0 gets {fault:?}");
+        ensure!(
+            fault.is_undefined() || fault.esr >> 26 == 0x18,
+            "EL0 gets {fault:?}"
+        );
     }
     Ok(())
 }

@@ -17,19 +17,35 @@ const PRIORITY: u8 = 0xa0;
 pub(super) const CHECKS: &[Check] = &[
     check("the counters count up", counters),
     check("the virtual counter starts near zero", counter_start),
-    check("the virtual timer fires once, in time", || fires(Timer::Virtual)),
-    check("the physical timer fires once, in time", || fires(Timer::Physical)),
-    check("the virtual timer's registers", || registers(Timer::Virtual)),
-    check("the physical timer's registers", || registers(Timer::Physical)),
+    check("the virtual timer fires once, in time", || {
+        fires(Timer::Virtual)
+    }),
+    check("the physical timer fires once, in time", || {
+        fires(Timer::Physical)
+    }),
+    check("the virtual timer's registers", || {
+        registers(Timer::Virtual)
+    }),
+    check("the physical timer's registers", || {
+        registers(Timer::Physical)
+    }),
     check("a masked virtual timer waits", || masked(Timer::Virtual)),
     check("a masked physical timer waits", || masked(Timer::Physical)),
     check("a deadline in the past fires at once", past),
     check("a disabled timer does not fire", disabled),
-    check("the virtual timer fires as often as it is set", || often(Timer::Virtual)),
-    check("the physical timer fires as often as it is set", || often(Timer::Physical)),
+    check("the virtual timer fires as often as it is set", || {
+        often(Timer::Virtual)
+    }),
+    check("the physical timer fires as often as it is set", || {
+        often(Timer::Physical)
+    }),
     check("both timers at once", both),
-    check("wfi ends when the virtual timer fires", || wakes(Timer::Virtual)),
-    check("wfi ends when the physical timer fires", || wakes(Timer::Physical)),
+    check("wfi ends when the virtual timer fires", || {
+        wakes(Timer::Virtual)
+    }),
+    check("wfi ends when the physical timer fires", || {
+        wakes(Timer::Physical)
+    }),
     check("wfi ends at once when an interrupt waits", wfi_pending),
     check("wfe comes back", wfe),
 ];
@@ -72,13 +88,24 @@ fn counters() -> Outcome {
         ensure!(physical_now >= physical_before, "CNTPCT_EL0 goes back");
         (virtual_before, physical_before) = (virtual_now, physical_now);
     }
-    ensure!(timer::frequency() >= 1_000_000, "CNTFRQ_EL0 is {}", timer::frequency());
+    ensure!(
+        timer::frequency() >= 1_000_000,
+        "CNTFRQ_EL0 is {}",
+        timer::frequency()
+    );
     Ok(())
 }
 
 fn counter_start() -> Outcome {
-    ensure!(count() < timer::frequency() * 600, "CNTVCT_EL0 is {:#x}", count());
-    ensure!(physical_count() >= count(), "CNTPCT_EL0 is behind CNTVCT_EL0");
+    ensure!(
+        count() < timer::frequency() * 600,
+        "CNTVCT_EL0 is {:#x}",
+        count()
+    );
+    ensure!(
+        physical_count() >= count(),
+        "CNTPCT_EL0 is behind CNTVCT_EL0"
+    );
     Ok(())
 }
 
@@ -107,7 +134,10 @@ fn registers(timer: Timer) -> Outcome {
         timer.set_control(ENABLE | IMASK);
         ensure_eq!(timer.control(), ENABLE | IMASK, "CTL long before");
         let (before, after) = (timer.ticks(), timer.ticks());
-        ensure!(before > 0 && after <= before, "TVAL is {before}, then {after}");
+        ensure!(
+            before > 0 && after <= before,
+            "TVAL is {before}, then {after}"
+        );
         timer.set_ticks(1000);
         let left = timer.compare().wrapping_sub(timer.now()) as i64;
         ensure!(left <= 1000, "CVAL is {left} ticks away once TVAL was 1000");
@@ -116,7 +146,11 @@ fn registers(timer: Timer) -> Outcome {
             "CTL is {:#x} after the deadline",
             timer.control()
         );
-        ensure!(timer.ticks() <= 0, "TVAL is {} after the deadline", timer.ticks());
+        ensure!(
+            timer.ticks() <= 0,
+            "TVAL is {} after the deadline",
+            timer.ticks()
+        );
         timer.set_compare(timer.now() + (1 << 50));
         ensure_eq!(timer.control(), ENABLE | IMASK, "CTL months before");
         Ok(())

@@ -11,9 +11,15 @@ use crate::machine::psci;
 pub(super) const CHECKS: &[Check] = &[
     check("hvc with an unknown immediate is undefined", hvc),
     check("smc with an immediate is undefined", smc),
-    check("an undefined hvc is reported at its own address", hvc_address)
-        .differs("Xen reports the instruction after it"),
-    check("an undefined smc is reported at its own address", smc_address),
+    check(
+        "an undefined hvc is reported at its own address",
+        hvc_address,
+    )
+    .differs("Xen reports the instruction after it"),
+    check(
+        "an undefined smc is reported at its own address",
+        smc_address,
+    ),
     check("smc #0 is a firmware call", firmware_call),
 ];
 

@@ -7,13 +7,16 @@ use xen_abi::event::{
     AllocUnbound, BindInterdomain, EVTCHNOP_ALLOC_UNBOUND, EVTCHNOP_BIND_INTERDOMAIN,
     EVTCHNOP_CLOSE, EVTCHNOP_SEND, EVTCHNOP_UNMASK, Port,
 };
-use xen_abi::hypercall::EVENT_CHANNEL_OP;
+use xen_abi::hypercall::{EVENT_CHANNEL_OP, VCPU_OP};
 use xen_abi::memory::XENMAPSPACE_SHARED_INFO;
+use xen_abi::vcpu::{RegisterVcpuInfo, VCPUOP_REGISTER_VCPU_INFO};
 use xen_abi::xen::DOMID_SELF;
 
-use super::hypercall::operate;
+use super::fifo;
+use super::hypercall::{hypercall, operate};
 use super::memory::add_to_physmap;
 use super::page::Page;
+use crate::machine::cpu;
 
 /// `struct vcpu_info`, shared.
 #[repr(C)]
@@ -38,7 +41,11 @@ pub(crate) struct SharedInfo {
 const PORTS: usize = 4096;
 
 static SHARED_INFO: Page = Page::new();
+static INFOS: Page = Page::new();
+static REGISTERED: AtomicU32 = AtomicU32::new(0);
 static RECEIVED: [AtomicU32; PORTS] = [const { AtomicU32::new(0) }; PORTS];
+static ORDER: [AtomicU32; PORTS] = [const { AtomicU32::new(0) }; PORTS];
+static TOTAL: AtomicU32 = AtomicU32::new(0);
 
 /// The shared info page, once [`map_shared_info`] has mapped it.
 #[inline(always)]
@@ -121,15 +128,64 @@ pub(crate) fn received(port: u32) -> u32 {
         .map_or(0, |count| count.load(Ordering::Acquire))
 }
 
+/// The number of the latest event of each port, counted over all ports: their order.
+pub(crate) fn order(port: u32) -> u32 {
+    ORDER
+        .get(port as usize)
+        .map_or(0, |order| order.load(Ordering::Acquire))
+}
+
+fn note(port: usize) {
+    let number = TOTAL.fetch_add(1, Ordering::SeqCst) + 1;
+    if let (Some(count), Some(order)) = (RECEIVED.get(port), ORDER.get(port)) {
+        order.store(number, Ordering::Release);
+        count.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Makes a hypercall about one CPU's `vcpu_info` or about a port.
+pub(crate) fn call<T>(operation: u32, argument: &mut T) -> i64 {
+    operate(EVENT_CHANNEL_OP, operation, argument)
+}
+
+/// Registers a place of its own for CPU `number`'s `vcpu_info`.
+pub(crate) fn register_vcpu_info(number: usize) -> i64 {
+    let mut argument = RegisterVcpuInfo {
+        mfn: INFOS.frame(),
+        offset: (number * 64) as u32,
+        rsvd: 0,
+    };
+    let (operation, address) = (VCPUOP_REGISTER_VCPU_INFO, &raw mut argument as u64);
+    let answer = hypercall(VCPU_OP, [operation.into(), number as u64, address, 0, 0]);
+    if answer == 0 {
+        REGISTERED.fetch_or(1 << number, Ordering::SeqCst);
+    }
+    answer
+}
+
+/// The calling CPU's `vcpu_info`.
+fn vcpu_info(number: usize) -> &'static VcpuInfo {
+    if REGISTERED.load(Ordering::SeqCst) >> number & 1 == 0 {
+        return &shared_info().vcpu_info;
+    }
+    let page = &raw const INFOS;
+    // SAFETY: 64 CPUs have 64 bytes of the page each, and the structure is atomics or unused bytes.
+    unsafe { &*page.cast::<u8>().add(number % 64 * 64).cast::<VcpuInfo>() }
+}
+
 /// Consumes what is pending: the handler of the event interrupt.
 pub(crate) fn upcall() {
-    let shared = shared_info();
-    shared.vcpu_info.upcall_pending.store(0, Ordering::SeqCst);
-    let mut words = shared.vcpu_info.pending_sel.swap(0, Ordering::SeqCst);
+    let number = cpu::number();
+    let info = vcpu_info(number);
+    info.upcall_pending.store(0, Ordering::SeqCst);
+    if fifo::is_on() {
+        return fifo::consume(number, note);
+    }
+    let mut words = info.pending_sel.swap(0, Ordering::SeqCst);
     while words != 0 {
         let word = words.trailing_zeros() as usize;
         words &= words - 1;
-        consume_word(shared, word);
+        consume_word(shared_info(), word);
     }
 }
 
@@ -138,10 +194,7 @@ fn consume_word(shared: &SharedInfo, word: usize) {
     bits &= !shared.mask[word].load(Ordering::SeqCst);
     shared.pending[word].fetch_and(!bits, Ordering::SeqCst);
     while bits != 0 {
-        let port = word * 64 + bits.trailing_zeros() as usize;
+        note(word * 64 + bits.trailing_zeros() as usize);
         bits &= bits - 1;
-        if let Some(count) = RECEIVED.get(port) {
-            count.fetch_add(1, Ordering::Release);
-        }
     }
 }

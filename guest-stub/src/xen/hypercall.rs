@@ -23,5 +23,8 @@ pub(crate) fn hypercall(number: u64, arguments: [u64; 5]) -> i64 {
 /// Makes a hypercall of a sub-operation and one structure.
 #[inline(always)]
 pub(crate) fn operate<T>(number: u64, operation: u32, argument: &mut T) -> i64 {
-    hypercall(number, [operation.into(), &raw mut *argument as u64, 0, 0, 0])
+    hypercall(
+        number,
+        [operation.into(), &raw mut *argument as u64, 0, 0, 0],
+    )
 }

@@ -2,6 +2,7 @@
 //! The guest's side of Xen's ABI.
 
 pub(crate) mod event;
+pub(crate) mod fifo;
 pub(crate) mod hypercall;
 pub(crate) mod memory;
 pub(crate) mod page;

@@ -158,30 +158,35 @@ impl InputSwitch {
     }
 
     /// Decides about `byte`. One for dom0 is also put into its ring (dropped when that is full).
+    /// Switch characters are held back until it is clear that they switch nothing.
     pub fn accept(&mut self, byte: u8) -> Input {
         if self.switch.key == Some(byte) {
             self.seen = self.seen.saturating_add(1);
-            if self.seen == SWITCH_COUNT {
-                self.seen = 0;
-                self.switch.to_dom0 = !self.switch.to_dom0;
-                return Input::Switched(self.switch.to_dom0);
-            }
-            if self.seen > 1 || !self.switch.to_dom0 {
+            if self.seen < SWITCH_COUNT {
                 return Input::Nothing;
             }
-        } else {
             self.seen = 0;
+            self.switch.to_dom0 = !self.switch.to_dom0;
+            return Input::Switched(self.switch.to_dom0);
         }
+        let held = core::mem::take(&mut self.seen);
         if !self.switch.to_dom0 {
             return Input::Key(byte);
         }
+        if let Some(key) = self.switch.key {
+            (0..held).for_each(|_| self.push(key));
+        }
+        self.push(byte);
+        Input::Dom0(byte)
+    }
+
+    fn push(&mut self, byte: u8) {
         if self.produced.wrapping_sub(self.consumed) < INPUT_RING {
             if let Some(slot) = self.ring.get_mut(self.produced % INPUT_RING) {
                 *slot = byte;
             }
             self.produced = self.produced.wrapping_add(1);
         }
-        Input::Dom0(byte)
     }
 
     /// Moves input for dom0 into `buffer`; returns how many bytes.
@@ -239,7 +244,7 @@ mod tests {
     fn three_in_a_row_switch() {
         let mut input = InputSwitch::new(Switch::CTRL_A);
         assert_eq!(input.accept(b'a'), Input::Dom0(b'a'));
-        assert_eq!(input.accept(1), Input::Dom0(1));
+        assert_eq!(input.accept(1), Input::Nothing);
         assert_eq!(input.accept(b'b'), Input::Dom0(b'b'));
         input.accept(1);
         assert_eq!(input.accept(1), Input::Nothing);
@@ -251,7 +256,7 @@ mod tests {
         assert_eq!(input.accept(1), Input::Switched(true));
         let mut buffer = [0; 8];
         let n = input.read(&mut buffer);
-        assert_eq!(&buffer[..n], &[b'a', 1, b'b', 1]);
+        assert_eq!(&buffer[..n], &[b'a', 1, b'b']);
         assert!(!input.has_input());
     }
 

@@ -38,11 +38,7 @@ fn cpu_on(cur: &Current<'_>, mpidr: u64, entry: u64, context: u64) -> u64 {
     if !smccc::entry_is_valid(entry) {
         return smccc::INVALID_ADDRESS;
     }
-    if vcpu.is_up() {
-        return smccc::ALREADY_ON;
-    }
-    cur.domain.vgic.reset_vcpu(vcpu.id, &**cur.domain);
-    if vcpu.start(Start { entry, x0: context }) {
+    if vcpu.start(cur.domain, Start { entry, x0: context }) {
         smccc::SUCCESS
     } else {
         smccc::ALREADY_ON

@@ -15,6 +15,8 @@ use core::fmt;
 
 /// Flags of a PPI: level-sensitive, active low, for the CPUs of a GICv2's mask.
 const PPI_FLAGS: u32 = 0xf08;
+/// Bytes of dom0's GICC: GICV's two pages.
+const GICC_SIZE: u32 = 0x2000;
 /// Properties of the GIC's node that stay.
 const GIC_KEPT: &[&str] = &["#address-cells", "#size-cells", "phandle", "linux,phandle"];
 /// And those that stay for a GICv2, whose MSI frames are below it.
@@ -168,26 +170,28 @@ impl Writer<'_> {
                 self.keep(node, GICV2_KEPT);
                 2
             }
-            GicVersion::V3 {
-                redistributors,
-                stride,
-            } => 1 + self.gicv3(redistributors.len(), *stride),
+            GicVersion::V3 { redistributors, .. } => 1 + self.gicv3(redistributors.len()),
         };
         let bus = node.parent().unwrap_or(node);
-        let length = blocks * (bus.address_cells() + bus.size_cells()) * 4;
+        let block = (bus.address_cells() + bus.size_cells()) * 4;
         let reg = node.property("reg").unwrap_or_default();
-        self.out.prop("reg", reg.get(..length).unwrap_or(reg));
+        let mut reg = reg.get(..blocks * block).unwrap_or(reg).to_vec();
+        if let GicVersion::V2 { .. } = self.layout.gic.version
+            && let Some(size) = reg.last_chunk_mut::<4>()
+        {
+            // GICC: as much as GICV has, however far the host's is spread.
+            *size = GICC_SIZE.to_be_bytes();
+        }
+        self.out.prop("reg", &reg);
     }
 
     /// What only a GICv3's node has; returns how many redistributor regions there are.
-    fn gicv3(&mut self, host_regions: usize, stride: Option<u64>) -> usize {
+    /// (The virtual ones follow each other without a gap: no stride.)
+    fn gicv3(&mut self, host_regions: usize) -> usize {
         let regions = self.layout.redistributor_regions.clamp(1, host_regions);
         self.out
             .prop_str("compatible", "arm,gic-v3")
             .prop_cells("#redistributor-regions", &[regions as u32]);
-        if let Some(stride) = stride {
-            self.out.prop_u64("redistributor-stride", stride);
-        }
         regions
     }
 

@@ -32,7 +32,7 @@ const MAX_BANKS: usize = 256;
 pub enum PlaceError {
     /// Not this much memory is free: bytes missing.
     NoMemory(u64),
-    /// Kernel, device tree and ramdisk do not fit the first bank.
+    /// Kernel, device tree and ramdisk do not fit any bank.
     NoRoom,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for PlaceError {
             Self::NoMemory(missing) => {
                 write!(f, "dom0: {} KiB of its memory are not free", missing >> 10)
             }
-            Self::NoRoom => write!(f, "dom0: kernel and modules do not fit its first bank"),
+            Self::NoRoom => write!(f, "dom0: kernel and modules do not fit any of its banks"),
         }
     }
 }
@@ -152,10 +152,11 @@ pub struct Placement {
     pub ramdisk: Pa,
 }
 
-/// Places a payload in the first bank: the kernel at its start, the device tree and then the
-/// ramdisk 128 MiB further, or else at the bank's end, or else below the kernel.
-pub fn place(bank: PaRange, payload: Payload) -> Result<Placement, PlaceError> {
-    find_place(bank, payload).ok_or(PlaceError::NoRoom)
+/// Places a payload in the first bank that has room: the kernel at its start, the device tree and
+/// then the ramdisk 128 MiB further, or else at the bank's end, or else below the kernel.
+pub fn place(banks: &[PaRange], payload: Payload) -> Result<Placement, PlaceError> {
+    let mut places = banks.iter().filter_map(|bank| find_place(*bank, payload));
+    places.next().ok_or(PlaceError::NoRoom)
 }
 
 fn find_place(bank: PaRange, payload: Payload) -> Option<Placement> {
@@ -275,13 +276,13 @@ mod tests {
             dtb: 0x3000,
             ramdisk: 0x123_4567,
         };
-        let usual = place(range(0x8000_0000, 0xc000_0000), payload).unwrap();
+        let usual = place(&[range(0x8000_0000, 0xc000_0000)], payload).unwrap();
         assert_eq!(
             (usual.kernel, usual.dtb),
             (Pa(0x8000_0000), Pa(0x8800_0000))
         );
         assert_eq!(usual.ramdisk, Pa(0x8820_0000));
-        let small = place(range(0x8000_0000, 0x8400_0000), payload).unwrap();
+        let small = place(&[range(0x8000_0000, 0x8400_0000)], payload).unwrap();
         assert_eq!(
             (small.dtb, small.ramdisk),
             (Pa(0x82a0_0000), Pa(0x82c0_0000))
@@ -290,9 +291,9 @@ mod tests {
             text_offset: 0x180_0000,
             ..payload
         };
-        let below = place(range(0x8000_0000, 0x8400_0000), below).unwrap();
+        let below = place(&[range(0x8000_0000, 0x8400_0000)], below).unwrap();
         assert_eq!(below.dtb, Pa(0x8180_0000 - 0x160_0000));
-        let tight = place(range(0x8000_0000, 0x8200_0000), payload);
+        let tight = place(&[range(0x8000_0000, 0x8200_0000)], payload);
         assert_eq!(tight, Err(PlaceError::NoRoom));
     }
 
@@ -323,7 +324,7 @@ mod tests {
                 dtb: dtb * MIB,
                 ramdisk: ramdisk * MIB,
             };
-            if let Ok(placed) = place(bank, payload) {
+            if let Ok(placed) = place(&[bank], payload) {
                 let parts = [(placed.kernel, kernel), (placed.dtb, dtb), (placed.ramdisk, ramdisk)]
                     .map(|(at, n)| PaRange::new(at, n * MIB).unwrap());
                 for (i, part) in parts.iter().enumerate() {

@@ -88,15 +88,35 @@ impl Vcpu {
         self.sched.flags() & pause::DOWN == 0
     }
 
-    /// Starts a vCPU that is down. False if it is up already.
-    pub fn start(self: &Arc<Self>, start: Start) -> bool {
+    /// Starts a vCPU that is down, as new. False if it is up already.
+    pub fn start(self: &Arc<Self>, domain: &Domain, start: Start) -> bool {
+        self.start_reset(start, || {
+            domain.vgic.reset_vcpu(self.id, domain);
+            domain
+                .vgic
+                .set_line(Some(self.id), super::PPI_PHYS_TIMER, false, domain);
+        })
+    }
+
+    /// As [`Vcpu::start`]; `reset_interrupts` runs while it is still surely down.
+    pub(crate) fn start_reset(
+        self: &Arc<Self>,
+        start: Start,
+        reset_interrupts: impl FnOnce(),
+    ) -> bool {
         let mut slot = self.start.lock();
         if self.is_up() {
             return false;
         }
         *slot = Some(start);
+        *self.ptimer.lock() = PhysTimer::default();
+        self.tvm.store(false, Ordering::Relaxed);
+        self.flush_from.store(u64::MAX, Ordering::Relaxed);
+        reset_interrupts();
         self.start_pending.store(true, Ordering::SeqCst);
-        let runnable = self.sched.clear(pause::DOWN | pause::BLOCKED | pause::POLLING);
+        let runnable = self
+            .sched
+            .clear(pause::DOWN | pause::BLOCKED | pause::POLLING);
         drop(slot);
         if runnable {
             self.sys.sched.wake(self.sys.hw, self);

@@ -6,7 +6,12 @@
 //! there), and is held by a reference while it is copied. What is read is a private copy: a field
 //! cannot change after its check.
 
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 use crate::addr::{DomId, Gva, PAGE_SIZE};
 use crate::frame::PageRef;
@@ -69,7 +74,9 @@ impl GuestMemory {
         while done < len {
             let at = gva.checked_add(done as u64).ok_or(Errno::Fault)?;
             let offset = at.page_offset() as usize;
-            let piece = len.saturating_sub(done).min((PAGE_SIZE as usize).saturating_sub(offset));
+            let piece = len
+                .saturating_sub(done)
+                .min((PAGE_SIZE as usize).saturating_sub(offset));
             let page = self.page(at, write)?;
             act(page.ptr().wrapping_add(offset), done, piece);
             done = done.saturating_add(piece);
@@ -96,7 +103,9 @@ impl GuestMemory {
     #[cold]
     fn translate_again(self, gva: Gva, write: bool) -> Option<crate::addr::Pa> {
         let domain = self.sys.domains.get(self.owner)?;
-        domain.p2m.while_stable(|| self.sys.hw.gva_to_pa(gva, write))
+        domain
+            .p2m
+            .while_stable(|| self.sys.hw.gva_to_pa(gva, write))
     }
 }
 

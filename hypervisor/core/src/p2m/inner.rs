@@ -163,11 +163,7 @@ impl Inner {
 
     /// Unmaps the page `span` if it is mapped to what is `wanted`.
     #[inline]
-    fn remove_if(
-        &mut self,
-        span: Span,
-        wanted: impl Fn(Mapping) -> bool,
-    ) -> Result<(), P2mError> {
+    fn remove_if(&mut self, span: Span, wanted: impl Fn(Mapping) -> bool) -> Result<(), P2mError> {
         let check = |found: Option<Mapping>| match found {
             Some(found) if wanted(found) => Ok(()),
             _ => Err(P2mError::NotMapped),

@@ -129,7 +129,9 @@ impl Table {
     /// The root table that `gfn` is in, and log2 of the pages that each of its entries is about.
     #[inline]
     pub(super) fn root(&self, gfn: u64) -> Option<(&RootTable<Stage2, Tables>, u32)> {
-        let root = self.roots.get((gfn >> self.geometry.root_shift()) as usize)?;
+        let root = self
+            .roots
+            .get((gfn >> self.geometry.root_shift()) as usize)?;
         Some((root, self.geometry.root_entry_order()))
     }
 
@@ -155,7 +157,9 @@ impl Table {
     pub(super) fn map(&mut self, extent: Extent) -> Result<(), P2mError> {
         for piece in Pieces::of(self.geometry, extent.span) {
             let root = self.roots.get_mut(piece.root).ok_or(P2mError::Invalid)?;
-            let skipped = piece.gfn(piece.region.start()).saturating_sub(extent.span.start);
+            let skipped = piece
+                .gfn(piece.region.start())
+                .saturating_sub(extent.span.start);
             let mfn = extent.mfn.checked_add(skipped).ok_or(P2mError::Invalid)?;
             let pa = PhysicalAddress(mfn.base().0 as usize);
             root.map_range(

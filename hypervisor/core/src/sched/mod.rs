@@ -108,7 +108,7 @@ impl SchedState {
 
     /// Where it is; may have changed by the time it is looked at.
     pub fn place(&self) -> Place {
-        match self.place.load(Ordering::Acquire) {
+        match self.place.load(Ordering::SeqCst) {
             1 => Place::Ready,
             2 => Place::Running,
             _ => Place::Out,
@@ -121,7 +121,7 @@ impl SchedState {
     }
 
     fn set_place(&self, place: Place) {
-        self.place.store(place as u8, Ordering::Release);
+        self.place.store(place as u8, Ordering::SeqCst);
     }
 
     /// Ticks in weighted time.
@@ -309,6 +309,20 @@ impl Scheduler {
     pub fn set_loaded(&self, cpu: CpuId, vcpu: Option<Arc<Vcpu>>) {
         if let Some(c) = self.cpus.get(cpu.index()) {
             c.queue.lock().set_loaded(vcpu);
+        }
+    }
+
+    /// The vCPU that `cpu` held may run elsewhere now: tells an idle CPU if it waits.
+    pub fn offer(&self, hw: &dyn Hw, cpu: CpuId) {
+        let waits = |c: &Cpu| c.queue.lock().waiting() > 0;
+        if self.cpus.get(cpu.index()).is_some_and(waits) {
+            let idle = |c: &CpuId| {
+                let c = self.cpus.get(c.index());
+                c.is_some_and(|c| c.idle.load(Ordering::Relaxed))
+            };
+            if let Some(idle) = self.online().find(idle) {
+                self.resched(hw, idle);
+            }
         }
     }
 

@@ -251,17 +251,24 @@ fn shares(weights: &[u32], slices: u32) -> Vec<u64> {
     cpus.run_slices(slices);
     let sum: u64 = weights.iter().map(|&w| u64::from(w)).sum();
     let all: u64 = vcpus.iter().map(|v| v.sched.run_ticks()).sum();
-    let share = |(v, &w): (&Arc<Vcpu>, &u32)| {
-        v.sched.run_ticks() * 1000 * sum / (all * u64::from(w))
-    };
+    let share =
+        |(v, &w): (&Arc<Vcpu>, &u32)| v.sched.run_ticks() * 1000 * sum / (all * u64::from(w));
     vcpus.iter().zip(weights).map(share).collect()
 }
 
 #[test]
 fn weights_give_shares() {
-    for weights in [&[256, 256, 256][..], &[512, 256], &[1024, 256, 64], &[16, 256]] {
+    for weights in [
+        &[256, 256, 256][..],
+        &[512, 256],
+        &[1024, 256, 64],
+        &[16, 256],
+    ] {
         let got = shares(weights, 3000);
-        assert!(got.iter().all(|s| (950..1050).contains(s)), "{weights:?}: {got:?}");
+        assert!(
+            got.iter().all(|s| (950..1050).contains(s)),
+            "{weights:?}: {got:?}"
+        );
     }
 }
 

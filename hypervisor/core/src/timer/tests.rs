@@ -24,7 +24,14 @@ struct Clock {
 impl Clock {
     fn new(nr_cpus: usize) -> Self {
         let (hw, sys) = testing::system(RAM, nr_cpus);
-        let domain = testing::domain(sys, hw, Setup { nr_vcpus: 3, ..Setup::default() });
+        let domain = testing::domain(
+            sys,
+            hw,
+            Setup {
+                nr_vcpus: 3,
+                ..Setup::default()
+            },
+        );
         for vcpu in domain.vcpus() {
             vcpu.sched.clear(u32::MAX);
             vcpu.sched.set(pause::POLLING);
@@ -61,7 +68,14 @@ impl Clock {
     }
 
     fn entries(&self, cpu: u32) -> usize {
-        self.sys.timers.cpus.get(cpu as usize).unwrap().lock().0.len()
+        self.sys
+            .timers
+            .cpus
+            .get(cpu as usize)
+            .unwrap()
+            .lock()
+            .0
+            .len()
     }
 }
 
@@ -168,7 +182,14 @@ fn what_is_gone_is_forgotten() {
     clock.set(100, clock.poll(0));
     clock.set(100, Purpose::Watchdog(Arc::downgrade(&clock.domain), 0));
     let (hw, sys) = (clock.hw, clock.sys);
-    clock.domain = testing::domain(sys, hw, Setup { id: 2, ..Setup::default() });
+    clock.domain = testing::domain(
+        sys,
+        hw,
+        Setup {
+            id: 2,
+            ..Setup::default()
+        },
+    );
     clock.expire(100);
     assert_eq!(clock.entries(0), 0);
 }

@@ -72,7 +72,13 @@ impl Layout {
             6 | 7 => self.address(dice),
             8 | 9 => self.frame(dice),
             10 => dice.pick(&[0, 1, 2, 0x7ff0, 0x7ff1, 0x7ff4, 0xffff]),
-            11 => dice.pick(&[u64::MAX, u32::MAX.into(), 1 << 63, i32::MAX as u64, u64::MAX - 1]),
+            11 => dice.pick(&[
+                u64::MAX,
+                u32::MAX.into(),
+                1 << 63,
+                i32::MAX as u64,
+                u64::MAX - 1,
+            ]),
             12 => 1 << dice.below(64),
             13 => dice.below(4) << 32 | dice.below(4) << 16 | dice.below(4),
             14 => dice.word() >> dice.below(64),
@@ -130,7 +136,11 @@ pub(super) enum Kind {
 
 fn syndrome(ec: u64, iss: u64) -> Syndrome {
     let esr = ec << 26 | 1 << 25 | iss & 0x1ff_ffff;
-    Syndrome { esr, far: 0, hpfar: 0 }
+    Syndrome {
+        esr,
+        far: 0,
+        hpfar: 0,
+    }
 }
 
 /// A trap that leaves the hardware's choice of registers to chance. `x` may be changed to suit it.
@@ -187,7 +197,14 @@ fn hypercall(x: &mut [u64; 31], layout: &Layout, dice: &mut Dice) -> Syndrome {
 }
 
 fn firmware_call(x: &mut [u64; 31], dice: &mut Dice) -> u64 {
-    const BASES: [u64; 6] = [0x8400_0000, 0xc400_0000, 0x8000_0000, 0xc600_ff00, 0x8600_ff00, 0x95c1_ba5e];
+    const BASES: [u64; 6] = [
+        0x8400_0000,
+        0xc400_0000,
+        0x8000_0000,
+        0xc600_ff00,
+        0x8600_ff00,
+        0x95c1_ba5e,
+    ];
     x[0] = dice.pick(&BASES) + dice.below(32);
     if dice.one_in(2) {
         x[1] = dice.below(3);
@@ -203,8 +220,16 @@ fn system_register(dice: &mut Dice) -> u64 {
         return dice.word();
     }
     let (_, reg) = dice.pick(reg::ALL);
-    let fields = [(reg.op0(), 20), (reg.op2(), 17), (reg.op1(), 14), (reg.crn(), 10), (reg.crm(), 1)];
-    let iss = fields.iter().fold(0, |iss, &(field, at)| iss | u64::from(field) << at);
+    let fields = [
+        (reg.op0(), 20),
+        (reg.op2(), 17),
+        (reg.op1(), 14),
+        (reg.crn(), 10),
+        (reg.crm(), 1),
+    ];
+    let iss = fields
+        .iter()
+        .fold(0, |iss, &(field, at)| iss | u64::from(field) << at);
     iss | dice.below(32) << 5 | dice.below(2)
 }
 
@@ -254,7 +279,13 @@ fn junk(dice: &mut Dice) -> Syndrome {
 /// An instruction that loads or stores, or anything.
 pub(super) fn instruction(dice: &mut Dice) -> u32 {
     const LOADS_AND_STORES: [u32; 8] = [
-        0xb940_0000, 0xf900_0000, 0xb840_0400, 0x3800_0c00, 0xa940_0000, 0x2980_0000, 0xf860_6800,
+        0xb940_0000,
+        0xf900_0000,
+        0xb840_0400,
+        0x3800_0c00,
+        0xa940_0000,
+        0x2980_0000,
+        0xf860_6800,
         0x4d00_0000,
     ];
     let word = dice.word() as u32;

@@ -3,14 +3,14 @@
 
 use super::guest::{self, Dice, Kind, Layout, Trap};
 use super::*;
-use crate::addr::{CpuId, DomId, Gfn, Gva, Ipa, Mfn, Pa, PAGE_SIZE, PaRange};
+use crate::addr::{CpuId, DomId, Gfn, Gva, Ipa, Mfn, PAGE_SIZE, Pa, PaRange};
 use crate::domain::context::Context;
 use crate::domain::vcpu::{Start, Vcpu};
 use crate::domain::{Domain, GicLayout, Role};
 use crate::fake::{Event, FakeHw, set_this_cpu};
 use crate::frame::{Kind as PageKind, Limits, Relinquished};
-use crate::hw::Hw;
 use crate::guest::copy::GuestMemory;
+use crate::hw::Hw;
 use crate::p2m::{P2mType, Progress};
 use crate::sched::Next;
 use crate::system::System;
@@ -125,19 +125,36 @@ impl Tally {
 impl Machine {
     pub(super) fn new(dice: Dice) -> Self {
         let (hw, sys) = testing::system(RAM, 2);
-        let role = Role { hardware: true, control: true, console: true, direct_mapped: true };
+        let role = Role {
+            hardware: true,
+            control: true,
+            console: true,
+            direct_mapped: true,
+        };
         let v3 = GicLayout {
             gicd: (Ipa(0x800_0000), 0x1_0000),
             gicr: [(Ipa(0x80a_0000), 0x6_0000)].into(),
             gicc: None,
         };
-        let dom0 = Setup { id: 0, role, nr_vcpus: 3, model: Model::V3, gic_layout: v3 };
+        let dom0 = Setup {
+            id: 0,
+            role,
+            nr_vcpus: 3,
+            model: Model::V3,
+            gic_layout: v3,
+        };
         let v2 = GicLayout {
             gicd: (Ipa(0x300_1000), 0x1000),
             gicr: Vec::new(),
             gicc: Some((Ipa(0x300_2000), 0x2000)),
         };
-        let domu = Setup { id: 1, role: Role::default(), nr_vcpus: 2, model: Model::V2, gic_layout: v2 };
+        let domu = Setup {
+            id: 1,
+            role: Role::default(),
+            nr_vcpus: 2,
+            model: Model::V2,
+            gic_layout: v2,
+        };
         let (dom0, layout0) = domain(sys, hw, dom0);
         let (domu, layout1) = domain(sys, hw, domu);
         Self {
@@ -158,7 +175,9 @@ impl Machine {
         let cpu = self.dice.below(2) as usize;
         set_this_cpu(CpuId(cpu as u32));
         self.hw.irq.store(self.dice.one_in(2), Ordering::Relaxed);
-        self.hw.time.fetch_add(self.dice.below(100_000), Ordering::Relaxed);
+        self.hw
+            .time
+            .fetch_add(self.dice.below(100_000), Ordering::Relaxed);
         if self.dice.one_in(4) {
             // A watchdog may bite.
             ends_machine(true, || timer::run_expired(self.sys));
@@ -179,7 +198,9 @@ impl Machine {
         let vcpu = self.dice.below(3) as u32;
         let intid = self.dice.below(70) as u32;
         match self.dice.below(8) {
-            0 | 1 => domain.vgic.set_line(Some(vcpu), intid, self.dice.one_in(2), &**domain),
+            0 | 1 => domain
+                .vgic
+                .set_line(Some(vcpu), intid, self.dice.one_in(2), &**domain),
             2 | 3 => domain.vgic.pulse(Some(vcpu), intid, &**domain),
             4 => domain.vgic.hw_fired(intid, Some(vcpu), &**domain),
             5 => drop(domain.vgic.link_hw(intid, intid, &**domain)),
@@ -203,7 +224,7 @@ impl Machine {
         if ended {
             domain.unpause();
         } else if !vcpu.is_up() {
-            vcpu.start(Start { entry: 0, x0: 0 });
+            vcpu.start(domain, Start { entry: 0, x0: 0 });
         } else {
             vcpu.unblock(!crate::sched::pause::DOMAIN);
         }
@@ -224,7 +245,9 @@ impl Machine {
                 assert_eq!(this.lrs.empty(), (1 << NR_LRS) - 1);
                 self.sys.sched.set_loaded(CpuId(cpu as u32), None);
             }
-            self.sys.sched.set_loaded(CpuId(cpu as u32), Some(vcpu.clone()));
+            self.sys
+                .sched
+                .set_loaded(CpuId(cpu as u32), Some(vcpu.clone()));
             this.loaded = Some(vcpu);
         }
         this.runs = true;
@@ -256,24 +279,34 @@ impl Machine {
         let regs = unsafe { &mut (*vcpu.context.get()).regs };
         let Trap { syndrome, kind } = guest::trap(layout, &mut regs.x, &mut self.dice);
         write_memory(self.sys, domain, layout, &regs.x, &mut self.dice);
-        regs.pstate = self.dice.pick(&[0x3c5, 0x3c5, 0x3c5, 0x5, 0x4, 0, 0x10, 0x20_0005, 0x1f]);
+        regs.pstate = self
+            .dice
+            .pick(&[0x3c5, 0x3c5, 0x3c5, 0x5, 0x4, 0, 0x10, 0x20_0005, 0x1f]);
         regs.pc = (layout.gfn + self.dice.below(8)) * PAGE_SIZE + self.dice.below(1024) * 4;
         let instruction = guest::instruction(&mut self.dice).to_le_bytes();
         let _ = GuestMemory::new(self.sys, domain.id).write_bytes(Gva(regs.pc), &instruction);
         self.hw.write_el1(El1Reg::Vbar, VBAR);
-        let mut cur = Current { sys: self.sys, domain, vcpu, regs };
+        let mut cur = Current {
+            sys: self.sys,
+            domain,
+            vcpu,
+            regs,
+        };
         self.hw.take_events();
         let number = cur.regs.get(16);
         for _ in 0..MOST_RESTARTS {
             let pc = cur.regs.pc;
             let hardware = domain.role.hardware;
             let ended = ends_machine(hardware, || handle_sync(&mut cur, syndrome));
-            self.most_events = self.most_events.max(check(self.hw, &cur, pc, syndrome, kind, ended));
+            self.most_events = self
+                .most_events
+                .max(check(self.hw, &cur, pc, syndrome, kind, ended));
             let again = kind == Kind::Call && cur.regs.pc == pc.wrapping_sub(4);
             self.tally.ended += u32::from(ended);
             self.tally.restarted += u32::from(again);
             self.tally.excepted += u32::from(cur.regs.pc & !0x7ff == VBAR);
-            self.tally.stepped += u32::from(kind != Kind::Call && cur.regs.pc == pc.wrapping_add(4));
+            self.tally.stepped +=
+                u32::from(kind != Kind::Call && cur.regs.pc == pc.wrapping_add(4));
             if !again && syndrome.esr as u16 == HYPERCALL_TAG && kind == Kind::Call {
                 let performed = cur.regs.get(0) as i64 >= 0;
                 self.tally.calls.entry(number).or_default()[usize::from(performed)] += 1;
@@ -314,13 +347,20 @@ impl Machine {
             while crate::event::close_all(&**domain, u32::MAX) != crate::event::Progress::Done {}
         }
         for domain in &self.domains {
-            assert_eq!(frames.relinquish(domain.id, Mfn(0), u32::MAX), Relinquished::Done);
+            assert_eq!(
+                frames.relinquish(domain.id, Mfn(0), u32::MAX),
+                Relinquished::Done
+            );
         }
         let owned: Vec<_> = pages()
             .filter_map(|mfn| frames.state(mfn))
             .filter(|state| state.owner().is_some())
             .collect();
-        assert!(owned.iter().all(|s| s.kind() == PageKind::XenShared && s.references() == 1));
+        assert!(
+            owned
+                .iter()
+                .all(|s| s.kind() == PageKind::XenShared && s.references() == 1)
+        );
         frames.free_pages() + owned.len() as u64
     }
 }
@@ -334,15 +374,30 @@ fn pages() -> impl Iterator<Item = Mfn> {
 
 fn domain(sys: &'static System, hw: &'static FakeHw, setup: Setup) -> (Arc<Domain>, Layout) {
     let domain = testing::domain(sys, hw, setup);
-    let mfn = sys.frames.alloc_ram(domain.id, 9, Limits::default()).unwrap();
-    let gfn = if domain.role.direct_mapped { mfn.0 } else { 0x40000 };
-    domain.p2m.insert(Gfn(gfn), mfn, PAGES, P2mType::RamRw).unwrap();
+    let mfn = sys
+        .frames
+        .alloc_ram(domain.id, 9, Limits::default())
+        .unwrap();
+    let gfn = if domain.role.direct_mapped {
+        mfn.0
+    } else {
+        0x40000
+    };
+    domain
+        .p2m
+        .insert(Gfn(gfn), mfn, PAGES, P2mType::RamRw)
+        .unwrap();
     domain.max_pages.store(PAGES as u32 * 2, Ordering::Relaxed);
     sys.domains.insert(domain.clone());
     domain.unpause();
     let mut devices = domain.gic_layout.gicr.clone();
     devices.push(domain.gic_layout.gicd);
-    let layout = Layout { gfn, mfn: mfn.0, pages: PAGES, devices };
+    let layout = Layout {
+        gfn,
+        mfn: mfn.0,
+        pages: PAGES,
+        devices,
+    };
     (domain, layout)
 }
 
@@ -353,13 +408,22 @@ fn see_memory(hw: &FakeHw, domain: &Domain, layout: &Layout) {
     let mapping = |gfn: u64| {
         let found = domain.p2m.lookup(Gfn(gfn))?;
         let writable = found.ty.allows(Access::Write);
-        found.ty.is_memory().then_some((gfn * PAGE_SIZE, found.mfn.base().0, writable))
+        found
+            .ty
+            .is_memory()
+            .then_some((gfn * PAGE_SIZE, found.mfn.base().0, writable))
     };
     *hw.mappings.lock().unwrap() = gfns.filter_map(mapping).collect();
 }
 
 /// Random structures where hypercalls will look for them.
-fn write_memory(sys: &'static System, domain: &Domain, layout: &Layout, x: &[u64; 31], dice: &mut Dice) {
+fn write_memory(
+    sys: &'static System,
+    domain: &Domain,
+    layout: &Layout,
+    x: &[u64; 31],
+    dice: &mut Dice,
+) {
     let memory = GuestMemory::new(sys, domain.id);
     for &at in &x[..3] {
         let words: [u64; 16] = core::array::from_fn(|_| layout.field(dice));
@@ -380,12 +444,30 @@ fn ends_machine(allowed: bool, act: impl FnOnce()) -> bool {
 }
 
 /// The trap got the guest on. Returns what it cost, which is not too much.
-fn check(hw: &FakeHw, cur: &Current<'_>, pc: u64, syndrome: Syndrome, kind: Kind, ended: bool) -> usize {
+fn check(
+    hw: &FakeHw,
+    cur: &Current<'_>,
+    pc: u64,
+    syndrome: Syndrome,
+    kind: Kind,
+    ended: bool,
+) -> usize {
     let events = hw.take_events();
     let shown = || std::format!("{kind:?} {syndrome:x?} at {pc:#x}: {:x?}", cur.regs);
-    assert!(events.len() < MOST_EVENTS, "{} events: {}", events.len(), shown());
+    assert!(
+        events.len() < MOST_EVENTS,
+        "{} events: {}",
+        events.len(),
+        shown()
+    );
     let now = cur.regs.pc;
-    let excepted = now & !0x7ff == VBAR && hw.read_el1(El1Reg::Elr) == pc;
+    // HVC leaves the address after it.
+    let at = if kind == Kind::Call {
+        pc.wrapping_sub(4)
+    } else {
+        pc
+    };
+    let excepted = now & !0x7ff == VBAR && hw.read_el1(El1Reg::Elr) == at;
     let stepped = now == pc.wrapping_add(4) || now == pc.wrapping_add(2);
     let on = match kind {
         Kind::Call => now == pc || now == pc.wrapping_sub(4) || excepted,
@@ -401,5 +483,11 @@ fn check(hw: &FakeHw, cur: &Current<'_>, pc: u64, syndrome: Syndrome, kind: Kind
 fn may_retry(hw: &FakeHw, cur: &Current<'_>, syndrome: Syndrome) -> bool {
     let ipa = Ipa(syndrome.hpfar >> 4 << 12);
     let mapped = cur.domain.p2m.lookup(ipa.frame()).is_some();
-    mapped || hw.mappings.lock().unwrap().iter().any(|m| m.0 == syndrome.far & !0xfff)
+    mapped
+        || hw
+            .mappings
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|m| m.0 == syndrome.far & !0xfff)
 }

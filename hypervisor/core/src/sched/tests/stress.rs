@@ -3,9 +3,12 @@
 //! run, and no vCPU is in two places.
 
 use super::*;
+use crate::domain::Domain;
+use crate::domain::vcpu::Start;
+use crate::testing::Setup;
 use core::sync::atomic::AtomicU32;
-use std::time::{Duration, Instant};
 use std::thread;
+use std::time::{Duration, Instant};
 
 const NR_CPUS: usize = 4;
 const NR_VCPUS: usize = 7;
@@ -30,6 +33,7 @@ struct Guest {
 
 struct World {
     cpus: Cpus,
+    domain: Arc<Domain>,
     guests: Vec<Guest>,
     stop: AtomicBool,
 }
@@ -49,19 +53,29 @@ impl Dice {
 impl World {
     fn new() -> Self {
         let cpus = Cpus::new(NR_CPUS);
-        let guest = |n: usize| Guest {
-            vcpu: Arc::new(Vcpu::new(cpus.sys, Weak::new(), n as u32, CpuId((n % NR_CPUS) as u32))),
+        let setup = Setup {
+            nr_vcpus: NR_VCPUS as u32,
+            ..Setup::default()
+        };
+        let domain = testing::domain(cpus.sys, cpus.hw, setup);
+        let guest = |vcpu: &Arc<Vcpu>| Guest {
+            vcpu: vcpu.clone(),
             signal: AtomicBool::new(false),
             loaded: AtomicU32::new(NOWHERE),
             running: AtomicU32::new(NOWHERE),
             served: AtomicU64::new(0),
         };
-        let guests: Vec<_> = (0..NR_VCPUS).map(guest).collect();
+        let guests: Vec<_> = domain.vcpus().iter().map(guest).collect();
         guests[NR_VCPUS - 1].vcpu.sched.pin();
         for guest in &guests {
             guest.vcpu.sched.clear(pause::DOMAIN);
         }
-        Self { cpus, guests, stop: AtomicBool::new(false) }
+        Self {
+            cpus,
+            domain,
+            guests,
+            stop: AtomicBool::new(false),
+        }
     }
 
     fn guest(&self, vcpu: &Arc<Vcpu>) -> &Guest {
@@ -99,7 +113,8 @@ impl World {
         let start = Instant::now();
         while guest.signal.load(Ordering::SeqCst) {
             if !guest.vcpu.is_up() {
-                guest.vcpu.start(crate::domain::vcpu::Start { entry: 0, x0: 0 });
+                let start = Start { entry: 0, x0: 0 };
+                guest.vcpu.start(&self.domain, start);
             }
             assert!(
                 start.elapsed() < PATIENCE,
@@ -135,8 +150,15 @@ impl World {
             return;
         }
         self.unload(id, loaded);
-        assert_eq!(self.guest(vcpu).loaded.swap(id, Ordering::SeqCst), NOWHERE, "loaded twice");
-        self.cpus.sys.sched.set_loaded(CpuId(id), Some(vcpu.clone()));
+        assert_eq!(
+            self.guest(vcpu).loaded.swap(id, Ordering::SeqCst),
+            NOWHERE,
+            "loaded twice"
+        );
+        self.cpus
+            .sys
+            .sched
+            .set_loaded(CpuId(id), Some(vcpu.clone()));
         *loaded = Some(vcpu.clone());
     }
 
@@ -163,8 +185,16 @@ impl World {
     /// The vCPU runs until the scheduler wants to choose anew.
     fn turn(&self, id: u32, vcpu: &Arc<Vcpu>, end: Option<u64>, dice: &mut Dice) {
         let guest = self.guest(vcpu);
-        assert_eq!(guest.running.swap(id, Ordering::SeqCst), NOWHERE, "runs twice");
-        assert_eq!(guest.loaded.load(Ordering::SeqCst), id, "runs elsewhere than it is loaded");
+        assert_eq!(
+            guest.running.swap(id, Ordering::SeqCst),
+            NOWHERE,
+            "runs twice"
+        );
+        assert_eq!(
+            guest.loaded.load(Ordering::SeqCst),
+            id,
+            "runs elsewhere than it is loaded"
+        );
         loop {
             if guest.signal.swap(false, Ordering::SeqCst) {
                 guest.served.fetch_add(1, Ordering::Relaxed);
@@ -223,7 +253,12 @@ fn no_wake_up_is_lost() {
         let alive = cpus.into_iter().all(|c| c.join().is_ok());
         assert!(alive && done, "a thread failed");
     });
-    assert!(world.guests.iter().all(|g| g.served.load(Ordering::Relaxed) > 0));
+    assert!(
+        world
+            .guests
+            .iter()
+            .all(|g| g.served.load(Ordering::Relaxed) > 0)
+    );
     let pinned = &world.guests[NR_VCPUS - 1].vcpu;
     assert_eq!(pinned.sched.home().index(), (NR_VCPUS - 1) % NR_CPUS);
 }
