@@ -31,6 +31,9 @@ pub(crate) fn handle(loaded: Option<(&Domain, u32)>) -> Handled {
     for _ in 0..BURST {
         let Some(ack) = gic.acknowledge() else { break };
         dispatch(&ack, loaded, &mut handled);
+        if !gic.has_pending() {
+            break;
+        }
     }
     handled
 }

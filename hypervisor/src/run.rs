@@ -16,7 +16,7 @@ use hv_core::sched::{Next, pause};
 use hv_core::system::System;
 use hv_core::timer::Purpose;
 use hv_core::trap::{smccc, timer};
-use hv_core::vgic::{HcrBits, ListRegisters};
+use hv_core::vgic::{self, HcrBits, ListRegisters};
 use platform::gic::{Gic, VirtualState};
 use xen_abi::vcpu::{RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING};
 
@@ -40,22 +40,16 @@ unsafe extern "C" {
 struct Lrs(&'static Gic);
 
 impl ListRegisters for Lrs {
+    #[inline]
     fn read(&mut self, n: u32) -> u64 {
         self.0.read_lr(n as usize)
     }
+    #[inline(always)]
     fn write(&mut self, n: u32, value: u64) {
         self.0.write_lr(n as usize, value);
     }
-    fn empty(&mut self) -> u64 {
-        self.0.elrsr()
-    }
-    fn take_eoi_count(&mut self) -> u32 {
-        let hcr = self.0.read_hcr();
-        let count = hcr >> 27;
-        if count != 0 {
-            self.0.write_hcr(hcr & !(0x1f << 27));
-        }
-        count
+    fn eoi_count(&mut self) -> u32 {
+        self.0.read_hcr() >> 27
     }
 }
 
@@ -170,7 +164,7 @@ fn turn(cpu: CpuId, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>
         let handled = match kind {
             EXIT_SYNC | EXIT_SYNC32 => {
                 let syndrome = syndrome();
-                if syndrome.esr >> 26 == EC_DATA_ABORT {
+                if syndrome.esr >> 26 == EC_DATA_ABORT && vgic::may_tell_state(syndrome.far) {
                     // What the guest asks of its GIC may be in the list registers.
                     domain.vgic.sync(vcpu.id, &mut Lrs(&machine::get().gic));
                 }
@@ -221,6 +215,7 @@ fn unload(cpu: &PerCpu, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<V
     context.sys.hcr_el2 = mrs!("hcr_el2");
     context::save(&mut context.sys, &mut context.fp);
     domain.vgic.unload(vcpu.id, &mut Lrs(gic), &**domain);
+    gic.write_hcr(0);
     if context.sys.cntv_ctl_el0 & timer::ISTATUS == 0 {
         // The timer withdrew an interrupt that the guest has not taken.
         domain.vgic.set_line(Some(vcpu.id), PPI_VIRT_TIMER, false, &**domain);

@@ -319,7 +319,13 @@ fn grants() -> Outcome {
         answers(&[(GRANT_TABLE_OP, [operation, 0, 0], EINVAL)])?;
     }
     answers(&[(GRANT_TABLE_OP, [8, 0, 0], EFAULT)])?;
-    for (version, count, want) in [(1_u32, 1, 0), (1, 0, 0), (1, 5, 0), (2, 1, ENOSYS), (3, 1, EINVAL)] {
+    for (version, count, want) in [
+        (1_u32, 1, 0),
+        (1, 0, 0),
+        (1, 5, 0),
+        (2, 1, ENOSYS),
+        (3, 1, EINVAL),
+    ] {
         let mut argument = version;
         let address = &raw mut argument as u64;
         let answer = hypercall(GRANT_TABLE_OP, [8, address, count, 0, 0]);

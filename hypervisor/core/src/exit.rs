@@ -135,10 +135,10 @@ fn undefined(cur: &mut Current<'_>) {
 // --- system registers -----------------------------------------------------------------------
 
 fn system_register(cur: &mut Current<'_>, access: SysRegAccess, esr: Esr) {
-    let caller = Caller {
-        el0: cur.regs.is_el0(),
-        cntkctl: cur.sys.hw.read_el1(El1Reg::Cntkctl),
-    };
+    let el0 = cur.regs.is_el0();
+    // It matters to EL0 alone.
+    let cntkctl = if el0 { cur.sys.hw.read_el1(El1Reg::Cntkctl) } else { 0 };
+    let caller = Caller { el0, cntkctl };
     let value = cur.regs.get(access.rt);
     match sysreg::classify(access, caller, &cur.sys.id_regs) {
         SysRegAction::Read(value) => cur.regs.set(access.rt, value),

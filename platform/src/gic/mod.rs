@@ -331,7 +331,7 @@ impl Gic {
     }
 
     /// Writes list register `n`; nothing happens if there is none such.
-    #[inline]
+    #[inline(always)]
     pub fn write_lr(&self, n: usize, lr: u64) {
         each!(self, gic => gic.write_lr(n, lr));
     }

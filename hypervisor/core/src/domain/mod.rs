@@ -255,13 +255,17 @@ macro_rules! guest_log {
 
 impl VcpuNotify for Domain {
     fn notify(&self, vcpu: u32) {
+        const WAITS: u32 = pause::BLOCKED | pause::POLLING;
         let Some(vcpu) = self.vcpu(vcpu) else { return };
         // Out of the guest first if it runs elsewhere; awake if it waits.
         let hw = self.sys.hw;
         if vcpu.sched.place() == Place::Running && vcpu.sched.home() != hw.this_cpu() {
             hw.kick(vcpu.sched.home());
         }
-        vcpu.unblock(pause::BLOCKED | pause::POLLING);
+        // The flags are set before the waiting vCPU looks for what it is told of here.
+        if vcpu.sched.flags() & WAITS != 0 {
+            vcpu.unblock(WAITS);
+        }
     }
 
     fn cpu_of(&self, vcpu: u32) -> CpuId {

@@ -150,10 +150,10 @@ pub fn set_priority(d: &dyn EventDomain, port: u32, priority: u32) -> Result<(),
     Ok(())
 }
 
-/// For `SCHEDOP_poll`: true if `port` is pending. `EINVAL` for a number without a port, and for a closed port.
+/// For `SCHEDOP_poll`: true if `port` is pending. `EINVAL` for a number without a port.
 pub fn is_pending(d: &dyn EventDomain, port: u32) -> Result<bool, Errno> {
     let inner = d.events().lock();
     inner.check(port)?;
     let open = inner.ports.get(port).is_some_and(Port::is_guests);
-    open.then(|| inner.is_pending(port)).ok_or(Errno::Inval)
+    Ok(open && inner.is_pending(port))
 }

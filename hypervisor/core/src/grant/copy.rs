@@ -49,7 +49,11 @@ impl<'a> End<'a> {
     fn hold(&self, by: DomId, write: bool) -> Result<Held<'a>, GrantError> {
         match self.page {
             Source::Grant(reference) => {
-                let claim = Claim { by, write, map: false };
+                let claim = Claim {
+                    by,
+                    write,
+                    map: false,
+                };
                 Pin::new(self.domain, reference, claim).map(Held::Pinned)
             }
             Source::Frame(gfn) => {
@@ -84,38 +88,66 @@ fn byte(map: DirectMap, mfn: Mfn, offset: u16) -> *mut u8 {
     map.ptr(mfn.base()).wrapping_add(offset.into())
 }
 
-/// Copies `len` bytes in rising order, by the largest words both addresses are aligned to.
+/// Copies `len` bytes by the largest words that both addresses can be aligned to.
 ///
 /// # Safety
 /// `from` is readable and `to` writable for `len` bytes. Guests may use both meanwhile, and they
 /// may overlap.
 unsafe fn copy_bytes(from: *const u8, to: *mut u8, len: usize) {
-    let (mut from, mut to, mut left) = (from, to, len);
     let apart = from.addr() ^ to.addr();
-    if apart & 7 == 0 {
-        // Up to where both are aligned.
-        let head = (from.addr().wrapping_neg() & 7).min(left);
-        // SAFETY: the caller's.
-        unsafe { words::<u8>(&mut from, &mut to, &mut left, head) };
-        // SAFETY: the caller's; both are aligned for it.
-        unsafe { words::<[u64; 8]>(&mut from, &mut to, &mut left, usize::MAX) };
-        // SAFETY: as before.
-        unsafe { words::<u64>(&mut from, &mut to, &mut left, usize::MAX) };
+    let aligned = |size: usize| apart.is_multiple_of(size);
+    let up_to = |size: usize| (from.addr().wrapping_neg() & size.wrapping_sub(1)).min(len);
+    // SAFETY: the caller's, for the bytes before the first aligned word, the words, and the rest.
+    unsafe {
+        let mut done = 0usize;
+        if aligned(16) {
+            done = copy_words::<u8>(from, to, 0, up_to(16));
+            done = copy_words::<u128>(from, to, done, len);
+        } else if aligned(8) {
+            done = copy_words::<u8>(from, to, 0, up_to(8));
+            done = copy_words::<u64>(from, to, done, len);
+        }
+        copy_words::<u8>(from, to, done, len);
     }
-    // SAFETY: the caller's.
-    unsafe { words::<u8>(&mut from, &mut to, &mut left, usize::MAX) };
 }
 
-/// Copies as many `W` as there are in `left` bytes, `limit` at most.
+/// Copies the whole words from byte `start` that end before `end`, each read and written once.
+/// Returns where the first begins that does not.
 ///
 /// # Safety
-/// As [`copy_bytes`], and both are aligned for `W`.
-unsafe fn words<W>(from: &mut *const u8, to: &mut *mut u8, left: &mut usize, limit: usize) {
-    for _ in 0..limit.min(left.checked_div(size_of::<W>()).unwrap_or(0)) {
-        // SAFETY: the caller's: a whole word is left, aligned.
-        unsafe { to.cast::<W>().write_volatile(from.cast::<W>().read_volatile()) };
-        *from = from.wrapping_add(size_of::<W>());
-        *to = to.wrapping_add(size_of::<W>());
-        *left = left.saturating_sub(size_of::<W>());
+/// As [`copy_bytes`], and both addresses are aligned to the word from `start` on.
+#[inline]
+unsafe fn copy_words<W: Copy>(from: *const u8, to: *mut u8, start: usize, end: usize) -> usize {
+    const UNROLLED: usize = 8;
+    let mut at = start;
+    let left = |at: usize| {
+        end.saturating_sub(at)
+            .checked_div(size_of::<W>())
+            .unwrap_or(0)
+    };
+    let word = |at: usize| {
+        (
+            from.wrapping_add(at).cast::<W>(),
+            to.wrapping_add(at).cast::<W>(),
+        )
+    };
+    while left(at) >= UNROLLED {
+        let (source, dest) = word(at);
+        let words: [W; UNROLLED] = core::array::from_fn(|n| {
+            // SAFETY: aligned and within the caller's bound.
+            unsafe { source.add(n).read_volatile() }
+        });
+        for (n, word) in words.into_iter().enumerate() {
+            // SAFETY: as before.
+            unsafe { dest.add(n).write_volatile(word) };
+        }
+        at = at.saturating_add(size_of::<[W; UNROLLED]>());
     }
+    while left(at) > 0 {
+        let (source, dest) = word(at);
+        // SAFETY: as before.
+        unsafe { dest.write_volatile(source.read_volatile()) };
+        at = at.saturating_add(size_of::<W>());
+    }
+    at
 }

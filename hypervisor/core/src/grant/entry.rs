@@ -70,7 +70,9 @@ impl SharedEntry<'_> {
     /// deceives itself.
     pub(super) fn unmark(self, marks: u16) {
         let marks = u64::from(marks);
-        let _ = self.0.change(|word| (word & marks != 0).then_some(word & !marks));
+        let _ = self
+            .0
+            .change(|word| (word & marks != 0).then_some(word & !marks));
     }
 }
 
@@ -79,8 +81,15 @@ mod tests {
     use super::*;
     use core::sync::atomic::Ordering;
 
-    const READ: Claim = Claim { by: DomId(3), write: false, map: true };
-    const WRITE: Claim = Claim { write: true, ..READ };
+    const READ: Claim = Claim {
+        by: DomId(3),
+        write: false,
+        map: true,
+    };
+    const WRITE: Claim = Claim {
+        write: true,
+        ..READ
+    };
     const COPY: Claim = Claim { map: false, ..READ };
 
     fn word(flags: u16) -> AtomicU64 {
@@ -94,7 +103,10 @@ mod tests {
         let flags = entry.load(Ordering::Relaxed) as u16;
         assert_eq!(flags, GTF_PERMIT_ACCESS | GTF_READING | GTF_WRITING);
         SharedEntry(&entry).unmark(GTF_WRITING);
-        assert_eq!(entry.load(Ordering::Relaxed) as u16, GTF_PERMIT_ACCESS | GTF_READING);
+        assert_eq!(
+            entry.load(Ordering::Relaxed) as u16,
+            GTF_PERMIT_ACCESS | GTF_READING
+        );
     }
 
     #[test]
@@ -107,12 +119,22 @@ mod tests {
             (GTF_PERMIT_ACCESS | GTF_READONLY, WRITE, false),
             (GTF_PERMIT_ACCESS | GTF_SUB_PAGE, READ, false),
             (GTF_PERMIT_ACCESS | GTF_SUB_PAGE, COPY, true),
-            (GTF_PERMIT_ACCESS, Claim { by: DomId(4), ..READ }, false),
+            (
+                GTF_PERMIT_ACCESS,
+                Claim {
+                    by: DomId(4),
+                    ..READ
+                },
+                false,
+            ),
         ] {
             let entry = word(flags);
             let got = SharedEntry(&entry).claim(claim);
             assert_eq!(got.is_ok(), fine, "{flags:#x} {claim:?}");
-            assert_eq!(fine, entry.load(Ordering::Relaxed) as u16 & GTF_READING != 0);
+            assert_eq!(
+                fine,
+                entry.load(Ordering::Relaxed) as u16 & GTF_READING != 0
+            );
         }
     }
 }

@@ -28,19 +28,37 @@ pub struct Request {
 /// `NoSpace` without a handle; what [`Pin::new`] says; `General` if the page cannot be mapped
 /// there, over another grant for instance.
 pub fn map(mapper: &Domain, owner: &Domain, request: Request) -> Result<(u32, Mfn), GrantError> {
-    let Request { reference, gfn, readonly } = request;
+    let Request {
+        reference,
+        gfn,
+        readonly,
+    } = request;
     let handle = Reserved::new(mapper)?;
-    let claim = Claim { by: mapper.id, write: !readonly, map: true };
+    let claim = Claim {
+        by: mapper.id,
+        write: !readonly,
+        map: true,
+    };
     let pin = Pin::new(owner, reference, claim)?;
     let mfn = pin.mfn();
-    let page = mapper.sys.frames.get(mfn, owner.id).ok_or(GrantError::General)?;
+    let page = mapper
+        .sys
+        .frames
+        .get(mfn, owner.id)
+        .ok_or(GrantError::General)?;
     let inserted = mapper.p2m.insert_page(gfn, page, kind(readonly));
     let replaced = inserted.map_err(|_| GrantError::General)?;
     if replaced.ram != 0 {
         mapper.xen_pages_unmapped(gfn, 1);
     }
     pin.keep();
-    let mapping = Mapping { gfn, mfn, reference, owner: owner.id, readonly };
+    let mapping = Mapping {
+        gfn,
+        mfn,
+        reference,
+        owner: owner.id,
+        readonly,
+    };
     Ok((handle.publish(mapping), mfn))
 }
 
@@ -58,20 +76,25 @@ pub fn take(mapper: &Domain, handle: u32, gfn: Gfn) -> Result<Mapping, GrantErro
 /// # Errors
 /// `BadHandle`.
 pub fn find(mapper: &Domain, handle: u32) -> Result<Mapping, GrantError> {
-    mapper.grants.maptrack.lock().get(handle).ok_or(GrantError::BadHandle)
+    mapper
+        .grants
+        .maptrack
+        .lock()
+        .get(handle)
+        .ok_or(GrantError::BadHandle)
 }
 
 /// The second half of unmapping: takes what was [taken](take) out of `mapper`'s p2m and TLBs, and
 /// then lets go of the pages and tells the granters.
-pub fn finish<'a>(mapper: &Domain, taken: impl Iterator<Item = &'a Mapping> + Clone) {
+pub fn finish(mapper: &Domain, taken: &[Option<Mapping>]) {
     let batch = mapper.p2m.batch();
-    for mapping in taken.clone() {
+    for mapping in taken.iter().flatten() {
         // A dying domain's p2m may have been emptied before.
         let _ = batch.remove_exact(mapping.gfn, mapping.mfn, kind(mapping.readonly));
     }
     drop(batch);
     let mut owner: Option<Arc<Domain>> = None;
-    for mapping in taken {
+    for mapping in taken.iter().flatten() {
         if mapping.owner == mapper.id {
             unpin(mapper, mapping.reference, !mapping.readonly);
             continue;
@@ -101,7 +124,7 @@ pub fn relinquish(mapper: &Domain, budget: u32) -> Progress {
         }
         let done = maptrack.is_empty();
         drop(maptrack);
-        finish(mapper, slice.iter().flatten());
+        finish(mapper, &slice);
         match (done, left) {
             (true, _) => return Progress::Done,
             (_, 0) => return Progress::More,
@@ -125,7 +148,12 @@ struct Reserved<'a> {
 
 impl<'a> Reserved<'a> {
     fn new(mapper: &'a Domain) -> Result<Self, GrantError> {
-        let handle = mapper.grants.maptrack.lock().reserve().ok_or(GrantError::NoSpace)?;
+        let handle = mapper
+            .grants
+            .maptrack
+            .lock()
+            .reserve()
+            .ok_or(GrantError::NoSpace)?;
         Ok(Self { mapper, handle })
     }
 

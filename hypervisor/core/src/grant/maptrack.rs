@@ -54,7 +54,13 @@ pub(super) struct Maptrack {
 
 impl Maptrack {
     pub(super) const fn new(max_frames: u32) -> Self {
-        Self { frames: Vec::new(), max_frames, free: NIL, cursor: 0, closed: false }
+        Self {
+            frames: Vec::new(),
+            max_frames,
+            free: NIL,
+            cursor: 0,
+            closed: false,
+        }
     }
 
     /// A handle that stands for nothing yet.
@@ -164,7 +170,11 @@ impl Maptrack {
         let (mut entries, mut buckets) = (Vec::new(), Vec::new());
         entries.try_reserve_exact(nr).ok()?;
         buckets.try_reserve_exact(nr).ok()?;
-        entries.resize_with(nr, || Entry { mapping: None, next: NIL, prev: NIL });
+        entries.resize_with(nr, || Entry {
+            mapping: None,
+            next: NIL,
+            prev: NIL,
+        });
         buckets.resize(nr, NIL);
         self.frames.push(Frame { entries, buckets });
         let new = first..first.saturating_add(MAPTRACK_PER_FRAME);
@@ -187,7 +197,12 @@ impl Maptrack {
         let nr = to.saturating_add(1);
         let from = to & half_mask(nr);
         let mut next = self.head(from);
-        while let Some(Entry { mapping: Some(mapping), next: after, .. }) = self.entry(next) {
+        while let Some(Entry {
+            mapping: Some(mapping),
+            next: after,
+            ..
+        }) = self.entry(next)
+        {
             let (handle, mfn) = (next, mapping.mfn);
             next = *after;
             if bucket(mfn, nr) == to {
@@ -216,7 +231,11 @@ impl Maptrack {
 
     fn set_head(&mut self, bucket: u32, handle: u32) {
         let (frame, slot) = place(bucket);
-        if let Some(head) = self.frames.get_mut(frame).and_then(|f| f.buckets.get_mut(slot)) {
+        if let Some(head) = self
+            .frames
+            .get_mut(frame)
+            .and_then(|f| f.buckets.get_mut(slot))
+        {
             *head = handle;
         }
     }
@@ -274,7 +293,13 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn mapping(mfn: u64, gfn: u64) -> Mapping {
-        Mapping { gfn: Gfn(gfn), mfn: Mfn(mfn), reference: 8, owner: DomId(1), readonly: false }
+        Mapping {
+            gfn: Gfn(gfn),
+            mfn: Mfn(mfn),
+            reference: 8,
+            owner: DomId(1),
+            readonly: false,
+        }
     }
 
     fn add(track: &mut Maptrack, mfn: u64, gfn: u64) -> Option<u32> {

@@ -25,15 +25,29 @@ pub(super) struct Active {
 
 impl Active {
     /// Not at all.
-    pub(super) const UNUSED: Self = Self { page: None, by: DomId(0), readers: 0, writers: 0 };
+    pub(super) const UNUSED: Self = Self {
+        page: None,
+        by: DomId(0),
+        readers: 0,
+        writers: 0,
+    };
 
     pub(super) fn is_used(&self) -> bool {
         self.page.is_some()
     }
 
     /// Counts one more use; returns the page.
-    fn add(&mut self, owner: &Domain, entry: SharedEntry<'_>, claim: Claim) -> Result<Mfn, GrantError> {
-        let uses = if claim.write { self.writers } else { self.readers };
+    fn add(
+        &mut self,
+        owner: &Domain,
+        entry: SharedEntry<'_>,
+        claim: Claim,
+    ) -> Result<Mfn, GrantError> {
+        let uses = if claim.write {
+            self.writers
+        } else {
+            self.readers
+        };
         if self.is_used() && (self.by != claim.by || uses >= MAX_USES) {
             return Err(GrantError::General);
         }
@@ -54,14 +68,22 @@ impl Active {
                 self.page.insert(page).mfn()
             }
         };
-        let uses = if claim.write { &mut self.writers } else { &mut self.readers };
+        let uses = if claim.write {
+            &mut self.writers
+        } else {
+            &mut self.readers
+        };
         *uses = uses.saturating_add(1);
         Ok(mfn)
     }
 
     /// Counts one use less. Returns the page after the last.
     fn remove(&mut self, entry: SharedEntry<'_>, write: bool) -> Option<PageRef> {
-        let uses = if write { &mut self.writers } else { &mut self.readers };
+        let uses = if write {
+            &mut self.writers
+        } else {
+            &mut self.readers
+        };
         *uses = uses.saturating_sub(1);
         match (self.readers, self.writers) {
             (0, 0) => {
@@ -103,7 +125,12 @@ impl<'a> Pin<'a> {
         let mut table = owner.grants.table.lock();
         let (entry, active) = table.entry(reference).ok_or(GrantError::BadReference)?;
         let mfn = active.add(owner, entry, claim)?;
-        Ok(Self { owner, reference, write: claim.write, mfn })
+        Ok(Self {
+            owner,
+            reference,
+            write: claim.write,
+            mfn,
+        })
     }
 
     /// The page.
@@ -126,7 +153,9 @@ impl Drop for Pin<'_> {
 /// Ends a use that was [kept](Pin::keep).
 pub(super) fn unpin(owner: &Domain, reference: u32, write: bool) {
     let mut table = owner.grants.table.lock();
-    let page = table.entry(reference).and_then(|(entry, active)| active.remove(entry, write));
+    let page = table
+        .entry(reference)
+        .and_then(|(entry, active)| active.remove(entry, write));
     drop(table);
     drop(page);
 }

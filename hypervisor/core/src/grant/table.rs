@@ -133,13 +133,19 @@ struct Frame {
 impl Frame {
     fn new(sys: &'static System, owner: DomId) -> Result<Self, Errno> {
         let mut active = Vec::new();
-        active.try_reserve_exact(GRANT_ENTRIES_PER_FRAME as usize).map_err(|_| Errno::NoMem)?;
+        active
+            .try_reserve_exact(GRANT_ENTRIES_PER_FRAME as usize)
+            .map_err(|_| Errno::NoMem)?;
         active.resize_with(GRANT_ENTRIES_PER_FRAME as usize, || Active::UNUSED);
         let page = Arc::new(XenPage::new(sys, owner)?);
         // SAFETY: the page is the hypervisor's for as long as `page`, beside which it stays; only
         // atomics touch it.
         let entries = unsafe { SharedPage::new(sys.map, page.mfn(), None) };
-        Ok(Self { page, entries, active })
+        Ok(Self {
+            page,
+            entries,
+            active,
+        })
     }
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A vCPU's interrupts and the list registers that show them to the guest.
 
-use super::irq::{ACTIVE, IN_LR, Irq, PHYS, QUEUED};
-use super::lr::{Lr, LrState};
+use super::irq::{ACTIVE, IN_LR, Irq, IrqCell, PHYS, QUEUED};
+use super::lr::Lr;
 use super::{HcrBits, ListRegisters, MAX_LRS, Model, NR_PRIVATE, Vgic, VgicConfig, VgicCpu};
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// What the lock of a vCPU protects, besides the words of the interrupts that have their home there.
 pub(super) struct CpuState {
@@ -12,12 +13,16 @@ pub(super) struct CpuState {
     /// first capacity.
     pub(super) list: Vec<u16>,
     slots: [Slot; MAX_LRS as usize],
+    /// The slots in use: the first ones.
+    shown: usize,
+    /// What was asked of the maintenance interrupt.
+    hcr: HcrBits,
     /// Private physical interrupts to deactivate on the CPU that runs it, if they are active.
     release_ppis: u32,
 }
 
 /// How an interrupt of a list competes for a list register.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     /// The guest has it to deactivate.
     Active,
@@ -27,10 +32,11 @@ enum Rank {
     Hidden,
 }
 
-/// A list register in use: whose, and what was last read or written.
+/// A list register: what was last read or written, and whose that is while it is in use.
+/// [`Lr::EMPTY`] stands for whatever shows nothing.
 #[derive(Clone, Copy, Default)]
 struct Slot {
-    intid: Option<u16>,
+    intid: u16,
     lr: Lr,
 }
 
@@ -43,6 +49,8 @@ impl CpuState {
         Self {
             list: Vec::with_capacity(most as usize),
             slots: Default::default(),
+            shown: 0,
+            hcr: HcrBits::empty(),
             release_ppis: 0,
         }
     }
@@ -61,23 +69,22 @@ pub(super) struct Home<'a> {
     pub(super) state: &'a mut CpuState,
 }
 
-impl Home<'_> {
-    fn get(&self, intid: u16) -> Option<Irq> {
-        Some(self.vgic.cell(self.id, intid.into())?.get())
-    }
-
-    fn put(&self, intid: u16, irq: Irq) {
-        if let Some(cell) = self.vgic.cell(self.id, intid.into()) {
-            cell.put(irq);
+impl<'a> Home<'a> {
+    fn cell(&self, intid: u16) -> Option<&'a IrqCell> {
+        match u32::from(intid).checked_sub(NR_PRIVATE) {
+            None => self.cpu.private.get(usize::from(intid)),
+            Some(spi) => self.vgic.spis.get(spi as usize),
         }
     }
 
     /// Puts the interrupt where its state says it belongs. True if that is another vCPU now. One
     /// that is in a list register stays until the list registers are next written.
+    #[inline]
     pub(super) fn settle(&mut self, intid: u16, irq: &mut Irq) -> bool {
-        if irq.has(IN_LR) {
-            return false;
-        }
+        !irq.has(IN_LR) && self.place(intid, irq)
+    }
+
+    fn place(&mut self, intid: u16, irq: &mut Irq) -> bool {
         if irq.has(PHYS) && !irq.pending() && !irq.has(ACTIVE) {
             self.release(intid, irq);
         }
@@ -127,185 +134,186 @@ impl Home<'_> {
         }
     }
 
-    /// The list registers in use and what they say now.
-    fn read_lrs(&mut self, lrs: &mut dyn ListRegisters) {
-        let empty = lrs.empty();
-        for (n, slot) in (0..self.vgic.config.lr_count).zip(&mut self.state.slots) {
-            if slot.intid.is_some() && slot.lr != Lr::EMPTY {
-                slot.lr = match empty.wrapping_shr(n) & 1 {
-                    0 => Lr(lrs.read(n)),
-                    _ => slot.lr.with_state(LrState::Invalid),
-                };
-            }
-        }
-    }
-
     /// Learns what the guest did, without changing a list register.
-    pub(super) fn sync(&mut self, lrs: &mut dyn ListRegisters) {
-        self.read_lrs(lrs);
-        for slot in self.state.slots {
-            if let Some(intid) = slot.intid
-                && let Some(mut irq) = self.get(intid)
-            {
+    pub(super) fn sync(&mut self, lrs: &mut impl ListRegisters) {
+        for n in 0..self.state.shown {
+            if let Some((cell, slot)) = self.read_slot(lrs, n) {
+                let mut irq = cell.get();
                 irq.refresh(slot.lr);
-                self.put(intid, irq);
+                cell.put(irq);
             }
         }
     }
 
-    /// Takes back what the list registers hold, and gives up those with nothing to show any more.
-    pub(super) fn fold(&mut self, lrs: &mut dyn ListRegisters, moved: &mut Moved) {
-        self.read_lrs(lrs);
-        for n in 0..MAX_LRS {
-            let slot = self.slot(n);
-            let Some(intid) = slot.intid else {
-                continue;
-            };
-            let Some(mut irq) = self.get(intid) else {
-                continue;
-            };
-            irq.fold(slot.lr);
-            if !irq.wanted() || self.moves(intid, irq) {
-                irq.leave_lr();
-                self.write_slot(lrs, n, Slot::default());
-                if self.settle(intid, &mut irq) {
-                    moved.push(intid);
-                }
+    /// Reads list register `n`, which is in use.
+    #[inline(always)]
+    fn read_slot(&mut self, lrs: &mut impl ListRegisters, n: usize) -> Option<(&'a IrqCell, Slot)> {
+        let slot = self.state.slots.get_mut(n)?;
+        slot.lr = Lr(lrs.read(n as u32));
+        let slot = *slot;
+        Some((self.cell(slot.intid)?, slot))
+    }
+
+    /// Brings the list registers up to date.
+    pub(super) fn enter(&mut self, lrs: &mut impl ListRegisters, moved: &mut Moved) -> HcrBits {
+        let before = self.fold(lrs, moved);
+        self.state.hcr = self.fill(lrs);
+        self.clear(lrs, before);
+        self.state.hcr
+    }
+
+    /// Takes everything back: the list registers go to another vCPU.
+    pub(super) fn unload(&mut self, lrs: &mut impl ListRegisters, moved: &mut Moved) {
+        let before = self.fold(lrs, moved);
+        self.state.hcr = HcrBits::empty();
+        self.clear(lrs, before);
+    }
+
+    /// Takes back into the words what the list registers hold, and returns how many did. They still
+    /// say it, but none is in use any more.
+    #[inline(always)]
+    fn fold(&mut self, lrs: &mut impl ListRegisters, moved: &mut Moved) -> usize {
+        if self.state.hcr.contains(HcrBits::LRENPIE) {
+            for _ in 0..lrs.eoi_count().min(31) {
+                self.deactivate_unlisted(moved);
             }
-            self.put(intid, irq);
         }
-        for _ in 0..lrs.take_eoi_count().min(31) {
-            self.deactivate_unlisted(moved);
+        for n in 0..self.state.shown {
+            let Some((cell, Slot { intid, lr })) = self.read_slot(lrs, n) else {
+                continue;
+            };
+            let mut irq = cell.get();
+            irq.fold(lr);
+            if !irq.wanted() || self.moves(intid, irq) {
+                self.settle_or_move(intid, &mut irq, moved);
+            }
+            cell.put(irq);
         }
-        self.release_ppis();
+        if self.state.release_ppis != 0 {
+            self.release_ppis();
+        }
+        core::mem::take(&mut self.state.shown)
+    }
+
+    fn settle_or_move(&mut self, intid: u16, irq: &mut Irq, moved: &mut Moved) {
+        if self.settle(intid, irq) {
+            moved.push(intid);
+        }
     }
 
     /// A deactivation found no list register: it was for the interrupt without one that is active
     /// with the highest priority.
+    #[cold]
     fn deactivate_unlisted(&mut self, moved: &mut Moved) {
         let unlisted = |&i: &u16| {
-            let irq = self.get(i)?;
-            (irq.has(ACTIVE) && !irq.has(IN_LR)).then_some((irq.priority(), i, irq))
+            let cell = self.cell(i)?;
+            let irq = cell.get();
+            (irq.has(ACTIVE) && !irq.has(IN_LR)).then_some((irq.priority(), i, cell))
         };
         let best = self.state.list.iter().filter_map(unlisted);
-        if let Some((_, intid, mut irq)) = best.min_by_key(|&(priority, i, _)| (priority, i)) {
+        if let Some((_, intid, cell)) = best.min_by_key(|&(priority, i, _)| (priority, i)) {
+            let mut irq = cell.get();
             irq.write_active(false);
-            if self.settle(intid, &mut irq) {
-                moved.push(intid);
-            }
-            self.put(intid, irq);
+            self.settle_or_move(intid, &mut irq, moved);
+            cell.put(irq);
         }
     }
 
     /// Shows the guest the most urgent interrupts of the list. Only after [`Self::fold`].
-    pub(super) fn fill(&mut self, lrs: &mut dyn ListRegisters) -> HcrBits {
-        self.sort();
-        let (chosen, hcr) = self.choose();
-        for n in 0..MAX_LRS {
-            let owner = self.slot(n).intid;
-            if owner.is_some() && !chosen.contains(&owner) {
-                self.evict(lrs, n);
-            }
-        }
-        for intid in chosen.into_iter().flatten() {
-            self.show(lrs, intid);
-        }
+    fn fill(&mut self, lrs: &mut impl ListRegisters) -> HcrBits {
+        let listed = self.state.list.len();
+        let (active, pending, hcr) = if listed <= self.room() {
+            (0..listed, 0..0, HcrBits::empty())
+        } else {
+            self.choose()
+        };
+        self.show(lrs, active.chain(pending));
         hcr
     }
 
-    /// What to show, and which maintenance interrupts tell when there is room for the rest.
+    /// List registers.
+    fn room(&self) -> usize {
+        self.vgic.config.lr_count as usize
+    }
+
+    /// Sorts the list, of which not all may fit: the parts to show, and the maintenance interrupts
+    /// that tell when there is room for the rest.
     ///
     /// Active interrupts first, so that the guest can deactivate them; but if they would take all
     /// list registers, one goes to the most urgent pending interrupt, which may preempt them.
-    fn choose(&self) -> ([Option<u16>; MAX_LRS as usize], HcrBits) {
-        let lrs = self.vgic.config.lr_count as usize;
-        let ranked = |rank| {
-            let list = self.state.list.iter().copied();
-            list.filter(move |&i| self.rank(i) == rank)
-        };
-        let (active, pending) = (ranked(Rank::Active).count(), ranked(Rank::Pending).count());
-        let show_active = active.min(lrs.saturating_sub(usize::from(pending != 0)));
-        let show_pending = pending.min(lrs.saturating_sub(show_active));
-        let mut chosen = [None; MAX_LRS as usize];
-        let best = ranked(Rank::Active).take(show_active);
-        let best = best.chain(ranked(Rank::Pending).take(show_pending));
-        for (place, intid) in chosen.iter_mut().zip(best) {
-            *place = Some(intid);
-        }
+    #[cold]
+    fn choose(&mut self) -> (Range<usize>, Range<usize>, HcrBits) {
+        let mut list = core::mem::take(&mut self.state.list);
+        list.sort_unstable_by_key(|&i| (self.rank(i), self.priority(i), i));
+        let count = |rank| list.iter().filter(|&&i| self.rank(i) == rank).count();
+        let (active, pending) = (count(Rank::Active), count(Rank::Pending));
+        self.state.list = list;
+        let show_active = active.min(self.room().saturating_sub(usize::from(pending != 0)));
+        let show_pending = pending.min(self.room().saturating_sub(show_active));
         let mut hcr = HcrBits::empty();
         hcr.set(HcrBits::LRENPIE, show_active < active);
         hcr.set(HcrBits::NPIE, show_pending < pending);
-        (chosen, hcr)
+        (
+            0..show_active,
+            active..active.saturating_add(show_pending),
+            hcr,
+        )
+    }
+
+    fn priority(&self, intid: u16) -> Option<u32> {
+        Some(self.cell(intid)?.get().priority())
     }
 
     /// Why an interrupt of the list should be shown.
     fn rank(&self, intid: u16) -> Rank {
-        match self.get(intid) {
+        match self.cell(intid).map(IrqCell::get) {
             Some(irq) if irq.has(ACTIVE) => Rank::Active,
             Some(irq) if irq.deliverable() && self.vgic.group_enabled() => Rank::Pending,
             _ => Rank::Hidden,
         }
     }
 
-    /// Brings the list in order of priority, if not all of it fits.
-    fn sort(&mut self) {
-        if self.state.list.len() > self.vgic.config.lr_count as usize {
-            let (vgic, id) = (self.vgic, self.id);
-            let priority = |i: u16| vgic.cell(id, i.into()).map(|c| c.get().priority());
-            self.state.list.sort_unstable_by_key(|&i| (priority(i), i));
-        }
-    }
-
-    /// Gives up list register `n`, which is folded.
-    fn evict(&mut self, lrs: &mut dyn ListRegisters, n: u32) {
-        if let Some(intid) = self.slot(n).intid
-            && let Some(mut irq) = self.get(intid)
-        {
-            irq.leave_lr();
-            self.put(intid, irq);
-            self.write_slot(lrs, n, Slot::default());
-        }
-    }
-
-    /// Writes the list register of `intid`, its own or a free one.
-    fn show(&mut self, lrs: &mut dyn ListRegisters, intid: u16) {
-        let Some(mut irq) = self.get(intid) else {
-            return;
-        };
-        let owner = if irq.has(IN_LR) { Some(intid) } else { None };
-        let place = self.state.slots.iter().position(|s| s.intid == owner);
-        if let Some(n) = place {
-            let group1 = self.vgic.config.model == Model::V3;
-            let lr = irq.load(intid.into(), group1, self.vgic.group_enabled());
-            self.put(intid, irq);
-            let owner = Some(intid);
-            self.write_slot(lrs, n as u32, Slot { intid: owner, lr });
-        }
-    }
-
-    fn write_slot(&mut self, lrs: &mut dyn ListRegisters, n: u32, new: Slot) {
-        if let Some(slot) = self.state.slots.get_mut(n as usize) {
-            if slot.lr != new.lr {
-                lrs.write(n, new.lr.0);
+    /// Puts a part of the list into free list registers, but what is hidden.
+    fn show(&mut self, lrs: &mut impl ListRegisters, part: impl Iterator<Item = usize>) {
+        let (group1, enabled) = (
+            self.vgic.config.model == Model::V3,
+            self.vgic.group_enabled(),
+        );
+        for at in part {
+            let Some(&intid) = self.state.list.get(at) else {
+                return;
+            };
+            let Some(cell) = self.cell(intid) else {
+                continue;
+            };
+            let mut irq = cell.get();
+            if !(irq.has(ACTIVE) || enabled && irq.deliverable()) {
+                continue;
             }
-            *slot = new;
+            let n = self.state.shown;
+            let Some(slot) = self.state.slots.get_mut(n) else {
+                return;
+            };
+            let lr = irq.load(intid.into(), group1, enabled);
+            cell.put(irq);
+            if slot.lr != lr {
+                lrs.write(n as u32, lr.0);
+            }
+            *slot = Slot { intid, lr };
+            self.state.shown = n.saturating_add(1);
         }
     }
 
-    /// Takes everything back: the list registers go to another vCPU.
-    pub(super) fn unload(&mut self, lrs: &mut dyn ListRegisters, moved: &mut Moved) {
-        self.fold(lrs, moved);
-        for n in 0..MAX_LRS {
-            self.evict(lrs, n);
+    /// Empties the list registers up to `before` that are not in use any more.
+    fn clear(&mut self, lrs: &mut impl ListRegisters, before: usize) {
+        for n in self.state.shown..before {
+            if let Some(slot) = self.state.slots.get_mut(n) {
+                if slot.lr.is_live() {
+                    lrs.write(n as u32, 0);
+                }
+                slot.lr = Lr::EMPTY;
+            }
         }
-    }
-
-    fn slot(&self, n: u32) -> Slot {
-        self.state
-            .slots
-            .get(n as usize)
-            .copied()
-            .unwrap_or_default()
     }
 
     /// True if the guest would take one of the interrupts.

@@ -56,9 +56,11 @@ impl Vgic {
             return;
         }
         let first = (value >> 12 & 0xff0) as u32;
-        (0..16)
-            .filter(|bit| value >> bit & 1 != 0)
-            .for_each(|bit| self.pulse(Some(first | bit), intid, notify));
+        let mut targets = value & 0xffff;
+        while targets != 0 {
+            self.pulse(Some(first | targets.trailing_zeros()), intid, notify);
+            targets &= targets.wrapping_sub(1);
+        }
     }
 
     /// A write of `GICD_SGIR` by `by_vcpu` (GICv2).
@@ -142,18 +144,18 @@ impl Vgic {
 /// The life of a vCPU.
 impl Vgic {
     /// Brings the list registers up to date. Call it on the CPU that is about to run `vcpu`, before
-    /// the guest is entered, when [`Self::is_dirty`], and on a maintenance interrupt. Write what it returns to `ICH_HCR_EL2`.
+    /// the guest is entered, when [`Self::is_dirty`], and on a maintenance interrupt. Write what it
+    /// returns to `ICH_HCR_EL2`, with an EOIcount of 0, even if it is the same as before.
     pub fn enter(
         &self,
         vcpu: u32,
-        lrs: &mut dyn ListRegisters,
+        lrs: &mut impl ListRegisters,
         notify: &dyn VcpuNotify,
     ) -> HcrBits {
         let mut moved = Moved::new();
         let hcr = self.at_home(vcpu, |home| {
             home.cpu.set_dirty(false);
-            home.fold(lrs, &mut moved);
-            home.fill(lrs)
+            home.enter(lrs, &mut moved)
         });
         self.settle_moved(vcpu, &moved, notify);
         hcr.unwrap_or_default()
@@ -162,13 +164,13 @@ impl Vgic {
     /// Learns what the guest did, so that the registers of `vcpu` read exactly. Call it on the CPU
     /// that runs it, before an access of its own to the distributor or a redistributor and before
     /// [`Self::has_deliverable`].
-    pub fn sync(&self, vcpu: u32, lrs: &mut dyn ListRegisters) {
+    pub fn sync(&self, vcpu: u32, lrs: &mut impl ListRegisters) {
         self.at_home(vcpu, |home| home.sync(lrs));
     }
 
     /// Takes everything out of the list registers: another vCPU gets them. The next
     /// [`Self::enter`], for which this leaves it dirty, loads them again.
-    pub fn unload(&self, vcpu: u32, lrs: &mut dyn ListRegisters, notify: &dyn VcpuNotify) {
+    pub fn unload(&self, vcpu: u32, lrs: &mut impl ListRegisters, notify: &dyn VcpuNotify) {
         let mut moved = Moved::new();
         self.at_home(vcpu, |home| {
             home.unload(lrs, &mut moved);
@@ -224,15 +226,21 @@ impl Vgic {
         }))
     }
 
+    #[inline]
     fn settle_moved(&self, vcpu: u32, moved: &Moved, notify: &dyn VcpuNotify) {
         for &intid in moved {
-            self.update(vcpu, intid.into(), notify, |_| {});
+            self.settle_one(vcpu, intid.into(), notify);
         }
     }
 }
 
 /// Changing an interrupt.
 impl Vgic {
+    #[cold]
+    fn settle_one(&self, vcpu: u32, intid: u32, notify: &dyn VcpuNotify) {
+        self.update(vcpu, intid, notify, |_| {});
+    }
+
     /// Changes the interrupt `intid` as `vcpu` knows it; nothing if there is none.
     pub(super) fn update(
         &self,

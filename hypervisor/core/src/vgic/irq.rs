@@ -199,20 +199,14 @@ impl Irq {
         self.set(ACTIVE, active);
     }
 
-    /// Takes back into the word what its list register, just read, holds. The register must then be
-    /// written ([`Self::load`]) or given up ([`Self::leave_lr`]).
+    /// Takes back into the word what its list register, just read, holds. It has none then.
     pub(super) fn fold(&mut self, lr: Lr) {
         self.refresh(lr);
-        self.set(DROP_ACTIVE | FORCE_ACTIVE, false);
+        self.set(DROP_ACTIVE | FORCE_ACTIVE | IN_LR | LR_HW, false);
         if self.has(LR_LATCH) {
             self.set(LR_LATCH, false);
             self.add_sources(1 << self.source());
         }
-    }
-
-    /// Has no list register any more. Only after [`Self::fold`].
-    pub(super) fn leave_lr(&mut self) {
-        self.set(IN_LR | LR_HW, false);
     }
 
     /// Moves the first waiting source of a GICv2 SGI into the latch.

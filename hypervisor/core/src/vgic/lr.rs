@@ -104,6 +104,10 @@ impl Lr {
     pub const fn eoi(self) -> bool {
         self.0 & (EOI | HW) == EOI
     }
+    /// False if the hardware does nothing with it.
+    pub const fn is_live(self) -> bool {
+        self.0 >> STATE_SHIFT != 0 || self.eoi()
+    }
     /// The same, in another state.
     pub const fn with_state(self, state: LrState) -> Self {
         let rest = self.0 & !(3 << STATE_SHIFT);

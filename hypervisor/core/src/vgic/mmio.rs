@@ -73,6 +73,17 @@ impl Access {
     }
 }
 
+/// Where [`View::access`] knows registers.
+pub(super) const ARRAYS: core::ops::Range<u32> = 0x80..0xd00;
+
+/// False if an access of up to 16 bytes at `address` asks for no pending or active state, should it
+/// be to a distributor or redistributor: then [`Vgic::sync`] need not come before it.
+#[inline]
+pub fn may_tell_state(address: u64) -> bool {
+    // I[SC]PENDR and I[SC]ACTIVER; [CS]PENDSGIR of a GICv2.
+    matches!(address & 0xfff, 0x1f0..0x400 | 0xf00..0xf30)
+}
+
 /// True if the access is naturally aligned and of one of the `sizes`.
 pub(super) fn sized(offset: u32, size: u32, sizes: &[u32]) -> Result<(), AccessFault> {
     let aligned = sizes.contains(&size) && offset & size.wrapping_sub(1) == 0;
@@ -80,19 +91,20 @@ pub(super) fn sized(offset: u32, size: u32, sizes: &[u32]) -> Result<(), AccessF
 }
 
 impl View<'_> {
-    /// The registers at 0x80 to 0xcff but `ITARGETSR`. `None`: no such register.
+    /// The registers in [`ARRAYS`] but `ITARGETSR`. `None`: no such register.
     pub(super) fn access(&self, offset: u32, size: u32, access: Access) -> Option<Answer> {
-        let answer = match offset {
+        // Sets of registers are aligned to 128 bytes.
+        let answer = match offset >> 7 {
             // There is one group, and the guest does not see the security state it is of.
-            0x080..0x100 => sized(offset, size, &[4]).map(|()| 0),
-            0x100..0x180 => self.bits(offset, size, access, Bit::Enable, true),
-            0x180..0x200 => self.bits(offset, size, access, Bit::Enable, false),
-            0x200..0x280 => self.bits(offset, size, access, Bit::Pending, true),
-            0x280..0x300 => self.bits(offset, size, access, Bit::Pending, false),
-            0x300..0x380 => self.bits(offset, size, access, Bit::Active, true),
-            0x380..0x400 => self.bits(offset, size, access, Bit::Active, false),
-            0x400..0x800 => self.priorities(offset, size, access),
-            0xc00..0xd00 => self.triggers(offset, size, access),
+            0x1 => sized(offset, size, &[4]).map(|()| 0),
+            0x2 => self.bits(offset, size, access, Bit::Enable, true),
+            0x3 => self.bits(offset, size, access, Bit::Enable, false),
+            0x4 => self.bits(offset, size, access, Bit::Pending, true),
+            0x5 => self.bits(offset, size, access, Bit::Pending, false),
+            0x6 => self.bits(offset, size, access, Bit::Active, true),
+            0x7 => self.bits(offset, size, access, Bit::Active, false),
+            0x8..0x10 => self.priorities(offset, size, access),
+            0x18..0x1a => self.triggers(offset, size, access),
             _ => return None,
         };
         Some(answer)

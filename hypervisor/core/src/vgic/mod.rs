@@ -45,7 +45,7 @@ mod v2_mmio;
 mod v3_mmio;
 
 pub use lr::{Lr, LrState};
-pub use mmio::{Access, AccessFault};
+pub use mmio::{Access, AccessFault, may_tell_state};
 
 use crate::addr::CpuId;
 use crate::hw::Hw;
@@ -112,10 +112,9 @@ pub trait ListRegisters {
     fn read(&mut self, n: u32) -> u64;
     /// Writes list register `n`.
     fn write(&mut self, n: u32, value: u64);
-    /// `ICH_ELRSR_EL2`: a set bit is a list register with no valid interrupt.
-    fn empty(&mut self) -> u64;
-    /// `ICH_HCR_EL2.EOIcount`, and clears it: deactivations that found no list register.
-    fn take_eoi_count(&mut self) -> u32;
+    /// `ICH_HCR_EL2.EOIcount`: deactivations that found no list register since `ICH_HCR_EL2` was
+    /// last written.
+    fn eoi_count(&mut self) -> u32;
 }
 
 bitflags::bitflags! {
@@ -226,7 +225,7 @@ impl VgicCpu {
             private: core::array::from_fn(|intid| {
                 IrqCell::private(intid as u32, vcpu, config.model == Model::V2)
             }),
-            dirty: AtomicBool::new(false),
+            dirty: AtomicBool::new(true),
             state: Lock::new(CpuState::new(config)),
         }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The GICv3 distributor's and redistributors' registers (Arm IHI 0069).
 
-use super::mmio::{Access, AccessFault, Answer, View, sized};
+use super::mmio::{ARRAYS, Access, AccessFault, Answer, View, sized};
 use super::{NR_PRIVATE, VcpuNotify, Vgic};
 
 const DIST_SIZE: u32 = 0x1_0000;
@@ -46,16 +46,18 @@ impl Vgic {
         notify: &dyn VcpuNotify,
     ) -> Answer {
         let offset = u32::try_from(offset).map_err(|_| AccessFault)?;
-        // With affinity routing the distributor has no registers for private interrupts.
-        let view = View {
-            vgic: self,
-            vcpu,
-            first: NR_PRIVATE,
-            end: self.spi_ids().end,
-            notify,
-        };
-        if let Some(answer) = view.access(offset, size, access) {
-            return answer;
+        if ARRAYS.contains(&offset) {
+            // With affinity routing the distributor has no registers for private interrupts.
+            let view = View {
+                vgic: self,
+                vcpu,
+                first: NR_PRIVATE,
+                end: self.spi_ids().end,
+                notify,
+            };
+            if let Some(answer) = view.access(offset, size, access) {
+                return answer;
+            }
         }
         match offset {
             GICD_IROUTER..GICD_IROUTER_END => return self.router(offset, size, access, notify),

@@ -39,7 +39,10 @@ pub(super) fn flush(cur: &Current<'_>, op: GuestPtr<CacheFlush>) -> Result<(), E
         maintain();
         return Ok(());
     }
-    cur.domain.grants.while_mapped(mfn, maintain).ok_or_else(|| refusal(cur, mfn))
+    cur.domain
+        .grants
+        .while_mapped(mfn, maintain)
+        .ok_or_else(|| refusal(cur, mfn))
 }
 
 /// Why a page that is neither the caller's nor mapped by it is not maintained.

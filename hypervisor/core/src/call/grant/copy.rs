@@ -53,5 +53,9 @@ fn end<'a>(domain: &'a Domain, ptr: &GrantCopyPtr, granted: bool) -> End<'a> {
         true => Source::Grant(ptr.gref()),
         false => Source::Frame(Gfn(ptr.gmfn())),
     };
-    End { domain, page, offset: ptr.offset }
+    End {
+        domain,
+        page,
+        offset: ptr.offset,
+    }
 }

@@ -58,11 +58,23 @@ fn unmap_if(
     batch: &mut [UnmapGrantRef],
     check: impl Fn(&UnmapGrantRef) -> Result<(), GrantError>,
 ) {
-    let mut taken: [Option<Mapping>; BATCH] = [const { None }; BATCH];
+    match batch.len() {
+        1 => unmap_up_to::<1>(cur, batch, check),
+        _ => unmap_up_to::<BATCH>(cur, batch, check),
+    }
+}
+
+fn unmap_up_to<const N: usize>(
+    cur: &Current<'_>,
+    batch: &mut [UnmapGrantRef],
+    check: impl Fn(&UnmapGrantRef) -> Result<(), GrantError>,
+) {
+    let mut taken: [Option<Mapping>; N] = [const { None }; N];
     for (op, slot) in batch.iter_mut().zip(&mut taken) {
         let gfn = Ipa(op.host_addr).frame();
         let result = check(op).and_then(|()| take(cur.domain, op.handle, gfn));
         op.status = status(result.map(|mapping| *slot = Some(mapping)));
     }
-    finish(cur.domain, taken.iter().flatten());
+    let taken = taken.get(..batch.len()).unwrap_or_default();
+    finish(cur.domain, taken);
 }

@@ -22,7 +22,7 @@ use xen_abi::grant::{
     GNTTABOP_SETUP_TABLE, GNTTABOP_SWAP_GRANT_REF, GNTTABOP_TRANSFER, GNTTABOP_UNMAP_AND_REPLACE,
     GNTTABOP_UNMAP_GRANT_REF,
 };
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub(super) fn grant_table_op(cur: &mut Current<'_>, [cmd, array, count, ..]: Args) -> CallResult {
     let (whole, count) = (cmd as u32, count as u32);
@@ -39,7 +39,7 @@ pub(super) fn grant_table_op(cur: &mut Current<'_>, [cmd, array, count, ..]: Arg
         GNTTABOP_COPY => call.batches(cur, copy::copy),
         GNTTABOP_QUERY_SIZE => table::query_size(cur, call.only()?),
         GNTTABOP_SETUP_TABLE => table::setup_table(cur, call.only()?),
-        GNTTABOP_SET_VERSION => table::set_version(cur, GuestPtr::new(array)),
+        GNTTABOP_SET_VERSION => table::set_version(cur, call.only()?),
         GNTTABOP_GET_STATUS_FRAMES => table::get_status_frames(cur, call.only()?),
         GNTTABOP_GET_VERSION => table::get_version(cur, GuestPtr::new(array)),
         GNTTABOP_SWAP_GRANT_REF => call.each(cur, table::swap_grant_ref),
@@ -118,7 +118,7 @@ impl Call {
     }
 
     /// Lets `act` do all elements, [`BATCH`] at a time; it says in them what became of them.
-    fn batches<T: FromBytes + IntoBytes + Immutable>(
+    fn batches<T: Copy + FromBytes + IntoBytes + Immutable>(
         self,
         cur: &Current<'_>,
         act: fn(&Current<'_>, &mut [T]),
@@ -129,7 +129,7 @@ impl Call {
         self.batches_of::<T, BATCH>(cur, act)
     }
 
-    fn batches_of<T: FromBytes + IntoBytes + Immutable, const N: usize>(
+    fn batches_of<T: Copy + FromBytes + IntoBytes + Immutable, const N: usize>(
         self,
         cur: &Current<'_>,
         act: fn(&Current<'_>, &mut [T]),
@@ -141,7 +141,7 @@ impl Call {
                 return self.again::<T>(done);
             }
             let at = array.at(done.into())?.gva();
-            let mut buffer = <[T; N]>::new_zeroed();
+            let mut buffer = [T::new_zeroed(); N];
             let nr = (self.count.saturating_sub(done) as usize).min(N);
             let mut batch = buffer.get_mut(..nr).unwrap_or_default();
             if cur.memory().read_bytes(at, batch.as_mut_bytes()).is_err() {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A domain's grant table as such: its size, its version, where its frames are mapped.
 
+use super::status;
 use crate::addr::Gfn;
 use crate::call::access::{Class, by_any_id, resolve};
-use super::status;
 use crate::call::{CallResult, OK, update};
 use crate::current::Current;
 use crate::domain::Domain;
@@ -12,8 +12,8 @@ use alloc::sync::Arc;
 use xen_abi::errno::Errno;
 use xen_abi::grant::{
     GNTST_BAD_DOMAIN, GNTST_BAD_VIRT_ADDR, GNTST_GENERAL_ERROR, GNTST_OKAY,
-    GNTST_PERMISSION_DENIED, GetStatusFrames, GetVersion, 
-    QuerySize, SetVersion, SetupTable, SwapGrantRef,
+    GNTST_PERMISSION_DENIED, GetStatusFrames, GetVersion, QuerySize, SetVersion, SetupTable,
+    SwapGrantRef,
 };
 
 /// The only version of the table there is.

@@ -53,11 +53,7 @@ impl ListRegisters for Lrs {
     fn write(&mut self, n: u32, value: u64) {
         self.lr[n as usize] = value;
     }
-    fn empty(&mut self) -> u64 {
-        let empty = |&n: &usize| self.lr[n] >> STATE_SHIFT == 0;
-        (0..NR_LRS as usize).filter(empty).map(|n| 1 << n).sum()
-    }
-    fn take_eoi_count(&mut self) -> u32 {
+    fn eoi_count(&mut self) -> u32 {
         core::mem::take(&mut self.eoi_count)
     }
 }
@@ -242,7 +238,7 @@ impl Machine {
             if let Some(old) = this.loaded.take() {
                 let domain = old.domain.upgrade().unwrap();
                 domain.vgic.unload(old.id, &mut this.lrs, &*domain);
-                assert_eq!(this.lrs.empty(), (1 << NR_LRS) - 1);
+                assert!(this.lrs.lr.iter().all(|lr| lr >> STATE_SHIFT == 0));
                 self.sys.sched.set_loaded(CpuId(cpu as u32), None);
             }
             self.sys

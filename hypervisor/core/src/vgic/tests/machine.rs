@@ -26,15 +26,8 @@ impl ListRegisters for Cpu {
         assert!(!(both && lr.hw().is_some()), "pending and active with HW");
         self.lrs[n as usize] = value;
     }
-    fn empty(&mut self) -> u64 {
-        let free = |lr: Lr| lr.state() == LrState::Invalid && !lr.eoi();
-        (0..16)
-            .filter(|&n| free(Lr(self.lrs[n])))
-            .map(|n| 1 << n)
-            .sum()
-    }
-    fn take_eoi_count(&mut self) -> u32 {
-        std::mem::take(&mut self.eoi_count)
+    fn eoi_count(&mut self) -> u32 {
+        self.eoi_count
     }
 }
 
@@ -100,11 +93,17 @@ impl Cpu {
             || self.eoi_count != 0 && self.hcr.contains(HcrBits::LRENPIE)
     }
 
+    /// Has the list registers brought up to date.
+    pub(super) fn enter(&mut self, vgic: &Vgic, vcpu: u32, notify: &impl VcpuNotify) {
+        self.hcr = vgic.enter(vcpu, self, notify);
+        self.eoi_count = 0;
+    }
+
     /// Exits for whatever reason there is, and enters again. True if there was one.
     pub(super) fn exit(&mut self, vgic: &Vgic, vcpu: u32, told: &Told) -> bool {
         let mut entered = false;
         while vgic.is_dirty(vcpu) || self.maintenance() {
-            self.hcr = vgic.enter(vcpu, self, told);
+            self.enter(vgic, vcpu, told);
             entered = true;
         }
         entered

@@ -269,6 +269,8 @@ impl World {
             self.cpus[cpu].running = self.saved.remove(&vcpu).unwrap_or_default();
             self.phys.irq(TIMER).active = self.vgic.ppi_hw_active(vcpu, TIMER);
             self.phys.irq(TIMER).level = self.timers[vcpu as usize];
+            // The guest does nothing before the list registers are loaded.
+            self.exit(cpu);
         }
     }
 

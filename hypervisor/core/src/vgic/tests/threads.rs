@@ -25,7 +25,7 @@ fn guest(vgic: &Vgic, vcpu: u32, stop: &AtomicBool, taken: &[AtomicU32]) {
     loop {
         let last = stop.load(Ordering::SeqCst);
         while vgic.is_dirty(vcpu) || cpu.maintenance() {
-            cpu.hcr = vgic.enter(vcpu, &mut cpu, &Polling);
+            cpu.enter(vgic, vcpu, &Polling);
         }
         match cpu.ack() {
             Some((intid, _)) => {

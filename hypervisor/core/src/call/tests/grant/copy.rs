@@ -4,11 +4,23 @@
 use super::*;
 
 fn op(source: GrantCopyPtr, dest: GrantCopyPtr, len: u16, flags: u16) -> GrantCopy {
-    GrantCopy { source, dest, len, flags, status: 9, _pad: 0 }
+    GrantCopy {
+        source,
+        dest,
+        len,
+        flags,
+        status: 9,
+        _pad: 0,
+    }
 }
 
 fn end(u: u64, domid: u16, offset: u16) -> GrantCopyPtr {
-    GrantCopyPtr { u, domid, offset, _pad: 0 }
+    GrantCopyPtr {
+        u,
+        domid,
+        offset,
+        _pad: 0,
+    }
 }
 
 /// dom0's page 6 is the destination.
@@ -36,12 +48,23 @@ fn bytes_arrive_whatever_the_alignment() {
         (4095, 4095, 1),
     ] {
         machine.guests[0].write(to, &[0u8; 4096]);
-        let status = copy(&mut machine, end(8, 1, source), dest, len, GNTCOPY_SOURCE_GREF);
+        let status = copy(
+            &mut machine,
+            end(8, 1, source),
+            dest,
+            len,
+            GNTCOPY_SOURCE_GREF,
+        );
         assert_eq!(status, GNTST_OKAY);
         let got: [u8; 4096] = machine.guests[0].get(to);
         let (source, dest, len) = (usize::from(source), usize::from(dest), usize::from(len));
         assert_eq!(got[dest..dest + len], pattern[source..source + len]);
-        assert!(got[..dest].iter().chain(&got[dest + len..]).all(|&b| b == 0));
+        assert!(
+            got[..dest]
+                .iter()
+                .chain(&got[dest + len..])
+                .all(|&b| b == 0)
+        );
     }
     assert_eq!(machine.flags(1, 8), GTF_PERMIT_ACCESS | GTF_READONLY);
 }
@@ -56,7 +79,10 @@ fn to_a_grant_and_between_two() {
     // The one who copies must be allowed both, the two ends must be allowed each other.
     let flags = GNTCOPY_SOURCE_GREF | GNTCOPY_DEST_GREF;
     let both = op(end(8, 1, 0), end(8, 2, 0), 8, flags);
-    assert_eq!(machine.batch(0, 5, &[both])[0].status, GNTST_PERMISSION_DENIED);
+    assert_eq!(
+        machine.batch(0, 5, &[both])[0].status,
+        GNTST_PERMISSION_DENIED
+    );
     let own = machine.guests[0].gfn(7);
     let at = machine.guests[0].page(7);
     machine.guests[0].write(at, &9u64);
@@ -88,7 +114,11 @@ fn what_xen_refuses() {
         (end(100_000_000, SELF, 0), 0, 8, 0, GNTST_BAD_PAGE),
         (end(8, SELF, 0), 0, 8, 1, GNTST_GENERAL_ERROR),
     ] {
-        assert_eq!(copy(&mut machine, source, offset, len, flags), status, "{source:?}");
+        assert_eq!(
+            copy(&mut machine, source, offset, len, flags),
+            status,
+            "{source:?}"
+        );
     }
     assert_eq!(machine.flags(1, 8), GTF_PERMIT_ACCESS);
 }

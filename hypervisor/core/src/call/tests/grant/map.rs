@@ -13,7 +13,10 @@ fn a_page_is_mapped_and_unmapped() {
     machine.grant(1, 8, 0, 5, GTF_PERMIT_ACCESS);
     let op = machine.map(0, 1, 8, WINDOW, GNTMAP_HOST_MAP);
     assert_eq!((op.status, op.dev_bus_addr), (GNTST_OKAY, mfn << 12));
-    assert_eq!(machine.flags(1, 8), GTF_PERMIT_ACCESS | GTF_READING | GTF_WRITING);
+    assert_eq!(
+        machine.flags(1, 8),
+        GTF_PERMIT_ACCESS | GTF_READING | GTF_WRITING
+    );
     assert_eq!(machine.mapped(0, WINDOW), Some((mfn, P2mType::GrantRw)));
     assert_eq!(machine.references(mfn), idle + 2);
 
@@ -71,7 +74,10 @@ fn what_xen_refuses() {
 fn domains_that_may_not_talk() {
     let mut machine = Machine::new();
     machine.grant(1, 8, 2, 5, GTF_PERMIT_ACCESS);
-    assert_eq!(machine.map(2, 1, 8, WINDOW, 2).status, GNTST_PERMISSION_DENIED);
+    assert_eq!(
+        machine.map(2, 1, 8, WINDOW, 2).status,
+        GNTST_PERMISSION_DENIED
+    );
     machine.grant(0, 8, 2, 5, GTF_PERMIT_ACCESS);
     assert_eq!(machine.map(2, 0, 8, WINDOW, 2).status, GNTST_OKAY);
 }
@@ -96,13 +102,17 @@ fn a_batch_flushes_once() {
     for n in 0..40 {
         machine.grant(1, 8 + n, 0, 5 + u64::from(n), GTF_PERMIT_ACCESS);
     }
-    let maps: Vec<_> = (0..32).map(|n| map_op(1, 8 + n, WINDOW + u64::from(n), 2)).collect();
+    let maps: Vec<_> = (0..32)
+        .map(|n| map_op(1, 8 + n, WINDOW + u64::from(n), 2))
+        .collect();
     machine.hw.take_events();
     let maps = machine.batch(0, 0, &maps);
     assert!(maps.iter().all(|op| op.status == GNTST_OKAY));
     assert_eq!(machine.flushes(), 0);
-    let mut unmaps: Vec<_> =
-        maps.iter().map(|op| unmap_op(op.handle, op.host_addr >> 12)).collect();
+    let mut unmaps: Vec<_> = maps
+        .iter()
+        .map(|op| unmap_op(op.handle, op.host_addr >> 12))
+        .collect();
     unmaps[7].host_addr += 4096;
     unmaps[9].handle = 999;
     let unmaps = machine.batch(0, 1, &unmaps);
@@ -124,13 +134,22 @@ fn flushed_before_anything_is_let_go() {
     let mut machine = Machine::new();
     machine.grant(1, 8, 0, 5, GTF_PERMIT_ACCESS);
     let handle = machine.map(0, 1, 8, WINDOW, 2).handle;
-    let (sys, domain, mfn) = (machine.sys, machine.guests[1].domain.clone(), machine.guests[1].mfn);
+    let (sys, domain, mfn) = (
+        machine.sys,
+        machine.guests[1].domain.clone(),
+        machine.guests[1].mfn,
+    );
     let page = table_page(&machine, 1);
     let seen = std::sync::Arc::new(std::sync::Mutex::new(None));
     let notes = seen.clone();
     *machine.hw.on_flush.lock().unwrap() = Some(Box::new(move || {
         let flags = page.atomic_u16(8 * 8).unwrap().load(Ordering::Relaxed);
-        let held = sys.frames.get(Mfn(mfn.0 + 5), domain.id).unwrap().state().references();
+        let held = sys
+            .frames
+            .get(Mfn(mfn.0 + 5), domain.id)
+            .unwrap()
+            .state()
+            .references();
         *notes.lock().unwrap() = Some((flags, held));
     }));
     assert_eq!(machine.unmap(0, handle, WINDOW), GNTST_OKAY);
@@ -179,8 +198,14 @@ fn replacing_is_refused_on_arm() {
         dev_bus_addr: new_addr,
         ..unmap_op(handle, WINDOW)
     };
-    assert_eq!(machine.batch(0, 7, &[replace(77, 0x1000)])[0].status, GNTST_BAD_HANDLE);
-    assert_eq!(machine.batch(0, 7, &[replace(handle, 0x1000)])[0].status, GNTST_GENERAL_ERROR);
+    assert_eq!(
+        machine.batch(0, 7, &[replace(77, 0x1000)])[0].status,
+        GNTST_BAD_HANDLE
+    );
+    assert_eq!(
+        machine.batch(0, 7, &[replace(handle, 0x1000)])[0].status,
+        GNTST_GENERAL_ERROR
+    );
     assert!(machine.mapped(0, WINDOW).is_some());
 }
 
@@ -205,7 +230,12 @@ fn arrays_give_way_to_interrupts() {
     machine.hw.irq.store(true, Ordering::Relaxed);
     let maps: Vec<_> = (0..100).map(|n| map_op(1, 8, WINDOW + n, 2 | 4)).collect();
     machine.grant(1, 8, 0, 5, GTF_PERMIT_ACCESS);
-    assert!(machine.batch(0, 0, &maps).iter().all(|op| op.status == GNTST_OKAY));
+    assert!(
+        machine
+            .batch(0, 0, &maps)
+            .iter()
+            .all(|op| op.status == GNTST_OKAY)
+    );
     assert_eq!(machine.guests[0].restarts, 3);
 }
 

@@ -80,28 +80,46 @@ struct Model {
 impl Model {
     fn new() -> Self {
         let machine = Machine::new();
-        let mut model = Self { machine, mapped: BTreeMap::new(), pages: 0 };
+        let mut model = Self {
+            machine,
+            mapped: BTreeMap::new(),
+            pages: 0,
+        };
         model.pages = model.total();
         model
     }
 
     fn total(&self) -> u64 {
-        (0..3).map(|id| u64::from(self.machine.guests[id].tot_pages())).sum()
+        (0..3)
+            .map(|id| u64::from(self.machine.guests[id].tot_pages()))
+            .sum()
     }
 
     fn entry(&self, id: usize, reference: u32) -> u64 {
         let page = table_page(&self.machine, id);
-        page.atomic_u64(reference as usize * 8).unwrap().load(Ordering::SeqCst)
+        page.atomic_u64(reference as usize * 8)
+            .unwrap()
+            .load(Ordering::SeqCst)
     }
 
     /// Mappings of a grant.
     fn uses(&self, owner: usize, reference: u32) -> impl Iterator<Item = (usize, &Mapped)> {
         let of = move |m: &Mapped| m.owner == owner && m.reference == reference;
-        self.mapped.iter().filter(move |(_, m)| of(m)).map(|(&(mapper, _), m)| (mapper, m))
+        self.mapped
+            .iter()
+            .filter(move |(_, m)| of(m))
+            .map(|(&(mapper, _), m)| (mapper, m))
     }
 
     /// What a claim must answer, and the page it must be of.
-    fn expected(&self, by: usize, owner: usize, reference: u32, write: bool, map: bool) -> Result<u64, i16> {
+    fn expected(
+        &self,
+        by: usize,
+        owner: usize,
+        reference: u32,
+        write: bool,
+        map: bool,
+    ) -> Result<u64, i16> {
         let entry = self.entry(owner, reference);
         let (flags, domid, gfn) = (entry as u16, (entry >> 16) as u16, entry >> 32);
         let mut uses = self.uses(owner, reference).peekable();
@@ -144,7 +162,13 @@ impl Model {
         match expected {
             Ok(mfn) => {
                 assert_eq!((op.status, op.dev_bus_addr), (GNTST_OKAY, mfn << 12));
-                let mapped = Mapped { owner, reference, mfn, gfn, readonly };
+                let mapped = Mapped {
+                    owner,
+                    reference,
+                    mfn,
+                    gfn,
+                    readonly,
+                };
                 assert!(self.mapped.insert((by, op.handle), mapped).is_none());
             }
             Err(status) => assert_eq!(op.status, status),
@@ -171,16 +195,38 @@ impl Model {
         let expected = self.expected(0, from, reference, false, false);
         let dest = to.map(|to| self.expected(0, 1, to, true, false));
         let same = to == Some(reference) && from == 1;
-        let source = GrantCopyPtr { u: reference.into(), domid: dom, offset: 8, _pad: 0 };
-        let own = GrantCopyPtr { u: self.machine.guests[0].gfn(6), domid: SELF, offset: 0, _pad: 0 };
+        let source = GrantCopyPtr {
+            u: reference.into(),
+            domid: dom,
+            offset: 8,
+            _pad: 0,
+        };
+        let own = GrantCopyPtr {
+            u: self.machine.guests[0].gfn(6),
+            domid: SELF,
+            offset: 0,
+            _pad: 0,
+        };
         let (dest_ptr, flags) = match to {
             None => (own, GNTCOPY_SOURCE_GREF),
             Some(to) => (
-                GrantCopyPtr { u: to.into(), domid: 1, offset: 0, _pad: 0 },
+                GrantCopyPtr {
+                    u: to.into(),
+                    domid: 1,
+                    offset: 0,
+                    _pad: 0,
+                },
                 GNTCOPY_SOURCE_GREF | GNTCOPY_DEST_GREF,
             ),
         };
-        let op = GrantCopy { source, dest: dest_ptr, len: 64, flags, status: 9, _pad: 0 };
+        let op = GrantCopy {
+            source,
+            dest: dest_ptr,
+            len: 64,
+            flags,
+            status: 9,
+            _pad: 0,
+        };
         let status = self.machine.batch(0, 5, &[op])[0].status;
         let wanted = match (expected, dest) {
             _ if from == 2 && to.is_some() => GNTST_PERMISSION_DENIED,
@@ -218,7 +264,11 @@ impl Model {
             Step::Copy(dom, reference, to) => self.copy(dom, reference, to),
             Step::Decrease(id, page) => self.change(id, 1, page),
             Step::Populate(id, page) => {
-                if self.machine.mapped(id, self.machine.guests[id].gfn(page)).is_none() {
+                if self
+                    .machine
+                    .mapped(id, self.machine.guests[id].gfn(page))
+                    .is_none()
+                {
                     self.change(id, 6, page);
                 }
             }
@@ -231,14 +281,20 @@ impl Model {
             Step::Flush(dom, page) => {
                 let mfn = self.machine.guests[usize::from(dom)].mfn.0 + page;
                 let owner = self.machine.sys.frames.state(Mfn(mfn)).unwrap().owner();
-                let mapped = self.mapped.iter().any(|((by, _), m)| *by == 0 && m.mfn == mfn);
+                let mapped = self
+                    .mapped
+                    .iter()
+                    .any(|((by, _), m)| *by == 0 && m.mfn == mfn);
                 let answer = match owner {
                     Some(DomId(0)) => 0,
                     _ if mapped => 0,
                     None => EPERM,
                     _ => EINVAL,
                 };
-                assert_eq!(cache(&mut self.machine, mfn << 12, 0, PAGE_SIZE as u16, 1), answer);
+                assert_eq!(
+                    cache(&mut self.machine, mfn << 12, 0, PAGE_SIZE as u16, 1),
+                    answer
+                );
             }
         }
         self.check();
@@ -252,7 +308,11 @@ impl Model {
         for (&(by, _), m) in &self.mapped {
             *wanted.entry(m.mfn).or_default() += 1;
             pins.insert((m.owner, m.reference), m.mfn);
-            let ty = if m.readonly { P2mType::GrantRo } else { P2mType::GrantRw };
+            let ty = if m.readonly {
+                P2mType::GrantRo
+            } else {
+                P2mType::GrantRw
+            };
             assert_eq!(self.machine.mapped(by, m.gfn), Some((m.mfn, ty)));
         }
         for mfn in pins.values() {
