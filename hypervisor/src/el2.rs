@@ -344,6 +344,25 @@ pub(crate) fn flush_stage1_local() {
     unsafe { asm!("tlbi vmalle1", "dsb nsh", options(nostack, preserves_flags)) };
 }
 
+/// Lets in the SError that the loaded vCPU may have caused, before it is another's turn; its
+/// syndrome, if there was one.
+pub(crate) fn take_serror() -> Option<u64> {
+    let cpu = percpu::this();
+    cpu.serror_expected.set(true);
+    // SAFETY: unmasks SErrors for a moment; serror_at_el2 notes one.
+    unsafe {
+        asm!(
+            "dsb sy",
+            "isb",
+            "msr daifclr, #4",
+            "isb",
+            "msr daifset, #4"
+        )
+    };
+    cpu.serror_expected.set(false);
+    Some(cpu.serror.replace(0)).filter(|&esr| esr != 0)
+}
+
 /// What every CPU sets before it runs a guest.
 pub(crate) fn init_cpu() {
     let has_fgt = mrs!("id_aa64mmfr0_el1") >> 56 & 0xf != 0;

@@ -14,6 +14,8 @@ pub(crate) const SGI_KICK: u32 = 0;
 /// Stop: another CPU panics.
 pub(crate) const SGI_HALT: u32 = 1;
 
+/// ICH_HCR_EL2.En.
+pub(crate) const HCR_EN: u32 = 1;
 /// Interrupts taken before the guest has another turn: a storm does not starve it.
 const BURST: usize = 32;
 
@@ -50,7 +52,11 @@ fn dispatch(ack: &Ack, loaded: Option<(&Domain, u32)>, handled: &mut Handled) {
             platform::timer::disable();
             timer::run_expired(machine::system());
         }
-        n if n == irqs.maintenance => handled.maintenance = true,
+        n if n == irqs.maintenance => {
+            // Quiet until the list registers were seen to; EOIcount stays.
+            gic.write_hcr(gic.read_hcr() & !HCR_EN);
+            handled.maintenance = true;
+        }
         n if n == irqs.virt_timer => {
             // Stays active: the guest deactivates it through its list register.
             if let Some((domain, vcpu)) = loaded {

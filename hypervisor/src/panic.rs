@@ -126,11 +126,16 @@ pub(crate) fn refuse(args: core::fmt::Arguments<'_>) -> ! {
     end()
 }
 
-/// An SError that arrived at EL2: memory told of an error we cannot attribute.
+/// An SError at EL2: what a guest left behind ([`el2::take_serror`]), or memory that told of an
+/// error we cannot attribute.
 #[unsafe(no_mangle)]
 extern "C" fn serror_at_el2() {
     let esr = mrs!("esr_el2");
     if PANICKING.load(Ordering::Relaxed) {
+        return;
+    }
+    if let Some(cpu) = percpu::try_this().filter(|cpu| cpu.serror_expected.get()) {
+        cpu.serror.set(esr);
         return;
     }
     panic!("SError at EL2, ESR {esr:#x}");

@@ -22,6 +22,10 @@ pub(crate) struct PerCpu {
     pub(crate) deadline: Cell<Option<u64>>,
     /// The vCPU on this CPU, for messages: `domain << 16 | vcpu`, all ones for none.
     pub(crate) running: Cell<u32>,
+    /// ESR_EL2 of an SError taken at EL2 where one was expected; 0: none.
+    pub(crate) serror: Cell<u64>,
+    /// SErrors are being let in.
+    pub(crate) serror_expected: Cell<bool>,
     /// This CPU works on a panic.
     pub(crate) panicking: Cell<bool>,
     not_send: PhantomData<*const ()>,
@@ -38,6 +42,8 @@ impl PerCpu {
             vtimer_active: Cell::new(false),
             deadline: Cell::new(None),
             running: Cell::new(u32::MAX),
+            serror: Cell::new(0),
+            serror_expected: Cell::new(false),
             panicking: Cell::new(false),
             not_send: PhantomData,
         }

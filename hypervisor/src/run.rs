@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The run loop of a CPU: choose a vCPU, move its state in, enter it, handle why it left.
 
-use crate::irq::Handled;
+use crate::irq::{HCR_EN, Handled};
 use crate::percpu::PerCpu;
 use crate::sysreg::{dsb_sy, isb, mrs, msr};
 use crate::{context, el2, irq, machine, percpu};
@@ -29,8 +29,6 @@ pub(crate) const EXIT_SYNC32: u64 = 4;
 
 /// ESR_EL2.EC of a data abort from a lower EL.
 const EC_DATA_ABORT: u64 = 0x24;
-/// ICH_HCR_EL2.En.
-const HCR_EN: u32 = 1;
 
 unsafe extern "C" {
     fn enter_guest(regs: *mut Regs) -> u64;
@@ -80,6 +78,10 @@ fn idle(cpu: &PerCpu, sys: &'static System, loaded: &mut Option<(Arc<Domain>, Ar
         *loaded = None;
     }
     cpu.running.set(u32::MAX);
+    if let Some(esr) = el2::take_serror() {
+        log::warn!("SError, ESR {esr:#x}, on an idle CPU");
+        sys.hw.inject_serror();
+    }
     dsb_sy();
     // SAFETY: waits; a pending interrupt ends it although it is masked.
     unsafe { core::arch::asm!("wfi", options(nostack)) };
@@ -153,6 +155,10 @@ fn turn(cpu: CpuId, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>
         if domain.vgic.is_dirty(vcpu.id) {
             refill(domain, vcpu);
         }
+        // After the refill, which may have woken somebody.
+        if sys.sched.take_resched(cpu) {
+            break;
+        }
         let kind = if vcpu.flush_step(domain) {
             // SAFETY: the vCPU's state is in the CPU and `regs` is exclusively ours.
             unsafe { enter_guest(&raw mut *cur.regs) }
@@ -173,16 +179,15 @@ fn turn(cpu: CpuId, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>
             }
             EXIT_IRQ => irq::handle_for(&cur),
             EXIT_SERROR => {
-                exit::handle_serror(&mut cur, mrs!("esr_el2"));
+                let esr = mrs!("esr_el2");
+                assert!(!sys.options.serrors_panic, "SError, ESR {esr:#x} (serrors=panic)");
+                exit::handle_serror(&mut cur, esr);
                 Handled::default()
             }
-            _ => Handled::default(),
+            kind => panic!("exit of kind {kind}: FIQs are firmware's and must not reach EL2"),
         };
         if handled.maintenance {
             refill(domain, vcpu);
-        }
-        if sys.sched.take_resched(cpu) {
-            break;
         }
     }
     if vcpu.sched.flags() != 0 {
@@ -212,6 +217,10 @@ fn unload(cpu: &PerCpu, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<V
     let gic = &machine::get().gic;
     // SAFETY: the vCPU is marked as loaded here, so nobody else touches its registers.
     let context = unsafe { &mut *vcpu.context.get() };
+    if let Some(esr) = el2::take_serror() {
+        log::warn!("SError, ESR {esr:#x}, while {}v{} ran", domain.id, vcpu.id);
+        sys.hw.inject_serror();
+    }
     context.sys.hcr_el2 = mrs!("hcr_el2");
     context::save(&mut context.sys, &mut context.fp);
     domain.vgic.unload(vcpu.id, &mut Lrs(gic), &**domain);
@@ -232,6 +241,7 @@ fn unload(cpu: &PerCpu, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<V
         _ => sys.timers.cancel(sys.hw, &purpose),
     }
     sys.sched.set_loaded(cpu.id, None);
+    sys.sched.offer(sys.hw, cpu.id);
 }
 
 /// Moves a vCPU's state into the CPU.

@@ -8,7 +8,7 @@ use xen_abi::console::{CONSOLEIO_READ, CONSOLEIO_WRITE};
 use xen_abi::errno::Errno;
 
 /// Bytes copied at a time.
-const CHUNK: usize = 256;
+const CHUNK: usize = 32;
 
 pub(super) fn console_io(cur: &mut Current<'_>, [cmd, count, buffer, ..]: Args) -> CallResult {
     if !cur.domain.role.console && !cur.domain.role.control {

@@ -113,7 +113,7 @@ pub fn finish(mapper: &Domain, taken: &[Option<Mapping>]) {
 const SLICE: usize = 32;
 
 /// Ends the mappings of a dying domain, looking at about `budget` handles; none begins any more.
-/// Comes before its p2m is emptied, which would leave nothing to flush between.
+/// Its vCPUs run no more, and its p2m is still there: it is emptied after this.
 pub fn relinquish(mapper: &Domain, budget: u32) -> Progress {
     let mut left = budget;
     loop {

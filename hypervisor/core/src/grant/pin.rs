@@ -99,11 +99,11 @@ impl Active {
     }
 }
 
-/// The page at `gfn` if it is memory of `domain`'s own.
+/// The page at `gfn` if it is memory of `domain`'s own, be it by a grant to itself.
 pub(super) fn own_page(domain: &Domain, gfn: Gfn, write: bool) -> Option<PageRef> {
     let access = if write { Access::Write } else { Access::Read };
-    let (page, ty) = domain.p2m.page(gfn, access)?;
-    (ty.is_ram() && page.state().owner() == Some(domain.id)).then_some(page)
+    let (page, _) = domain.p2m.page(gfn, access)?;
+    (page.state().owner() == Some(domain.id)).then_some(page)
 }
 
 /// One use of a grant, which ends when it is dropped. The page stays until then.

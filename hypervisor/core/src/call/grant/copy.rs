@@ -17,11 +17,15 @@ pub(super) fn copy(cur: &Current<'_>, batch: &mut [GrantCopy]) {
     }
 }
 
+/// Nothing is looked at when nothing is to be copied.
 fn copy_one(
     cur: &Current<'_>,
     (source, dest): &mut (Peer, Peer),
     op: &GrantCopy,
 ) -> Result<(), GrantError> {
+    if op.len == 0 {
+        return Ok(());
+    }
     let (source_granted, dest_granted) = (
         op.flags & GNTCOPY_SOURCE_GREF != 0,
         op.flags & GNTCOPY_DEST_GREF != 0,

@@ -48,33 +48,42 @@ pub(super) fn unmap(cur: &Current<'_>, batch: &mut [UnmapGrantRef]) {
 pub(super) fn unmap_and_replace(cur: &Current<'_>, batch: &mut [UnmapGrantRef]) {
     unmap_if(cur, batch, |op| match op.dev_bus_addr {
         0 => Ok(()),
-        _ => find(cur.domain, op.handle).and(Err(GrantError::General)),
+        _ => Err(GrantError::General),
     });
 }
 
 /// Unmaps those that `check` allows, with one flush.
-fn unmap_if(
-    cur: &Current<'_>,
-    batch: &mut [UnmapGrantRef],
-    check: impl Fn(&UnmapGrantRef) -> Result<(), GrantError>,
-) {
+fn unmap_if(cur: &Current<'_>, batch: &mut [UnmapGrantRef], check: Check) {
     match batch.len() {
         1 => unmap_up_to::<1>(cur, batch, check),
         _ => unmap_up_to::<BATCH>(cur, batch, check),
     }
 }
 
-fn unmap_up_to<const N: usize>(
-    cur: &Current<'_>,
-    batch: &mut [UnmapGrantRef],
-    check: impl Fn(&UnmapGrantRef) -> Result<(), GrantError>,
-) {
+type Check = fn(&UnmapGrantRef) -> Result<(), GrantError>;
+
+fn unmap_up_to<const N: usize>(cur: &Current<'_>, batch: &mut [UnmapGrantRef], check: Check) {
     let mut taken: [Option<Mapping>; N] = [const { None }; N];
     for (op, slot) in batch.iter_mut().zip(&mut taken) {
-        let gfn = Ipa(op.host_addr).frame();
-        let result = check(op).and_then(|()| take(cur.domain, op.handle, gfn));
-        op.status = status(result.map(|mapping| *slot = Some(mapping)));
+        op.status = status(take_one(cur, op, check).map(|mapping| *slot = mapping));
     }
     let taken = taken.get(..batch.len()).unwrap_or_default();
     finish(cur.domain, taken);
+}
+
+/// The mapping to unmap. Without an address there is nothing to do, which is no error.
+fn take_one(
+    cur: &Current<'_>,
+    op: &UnmapGrantRef,
+    check: Check,
+) -> Result<Option<Mapping>, GrantError> {
+    let gfn = Ipa(op.host_addr).frame();
+    let result = match check(op) {
+        Ok(()) => take(cur.domain, op.handle, gfn),
+        Err(error) => find(cur.domain, op.handle).and(Err(error)),
+    };
+    match result {
+        Err(GrantError::General) if op.host_addr == 0 => Ok(None),
+        result => result.map(Some),
+    }
 }

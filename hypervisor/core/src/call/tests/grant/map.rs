@@ -207,6 +207,19 @@ fn replacing_is_refused_on_arm() {
         GNTST_GENERAL_ERROR
     );
     assert!(machine.mapped(0, WINDOW).is_some());
+    let nowhere = UnmapGrantRef {
+        host_addr: 0,
+        ..replace(handle, 0x1000)
+    };
+    assert_eq!(machine.batch(0, 7, &[nowhere])[0].status, GNTST_OKAY);
+    assert_eq!(machine.unmap(0, handle, 0), GNTST_OKAY);
+    assert_eq!(machine.unmap(0, 77, 0), GNTST_BAD_HANDLE);
+    assert!(machine.mapped(0, WINDOW).is_some());
+    assert_eq!(
+        machine.batch(0, 7, &[replace(handle, 0)])[0].status,
+        GNTST_OKAY
+    );
+    assert_eq!(machine.mapped(0, WINDOW), None);
 }
 
 #[test]
