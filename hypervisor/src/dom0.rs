@@ -8,6 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use hv_core::addr::{DomId, Gfn, Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, PaRange};
+use hv_core::boot::cmdline::BootScrub;
 use hv_core::boot::dom0_dt::{self, Dom0Layout};
 use hv_core::boot::dom0_map::{Dom0Map, V2mFrame};
 use hv_core::boot::dom0_mem::{self, BankAllocator, Payload, Placement};
@@ -47,12 +48,20 @@ macro_rules! or_refuse {
 }
 
 /// dom0's banks come out of the frame allocator, lowest first.
-struct Banks(&'static Frames);
+struct Banks {
+    frames: &'static Frames,
+    /// They hold what firmware left there (`bootscrub=` is not on).
+    dirty: bool,
+}
 
 impl BankAllocator for Banks {
     fn alloc(&mut self, order: u32, below: Option<Pa>) -> Option<Pa> {
-        let limits = Limits { below, lowest: true, dirty: true };
-        self.0.alloc(order, limits).ok().map(|mfn| mfn.base())
+        let limits = Limits {
+            below,
+            lowest: true,
+            dirty: self.dirty,
+        };
+        self.frames.alloc(order, limits).ok().map(|mfn| mfn.base())
     }
 }
 
@@ -84,7 +93,11 @@ fn memory(sys: &'static System) -> Vec<PaRange> {
         log::warn!("dom0_mem= not given: dom0 gets {} MiB", DEFAULT_MEMORY >> 20);
         DEFAULT_MEMORY
     });
-    let banks = or_refuse!(dom0_mem::choose_banks(&mut Banks(sys.frames), size));
+    let mut source = Banks {
+        frames: sys.frames,
+        dirty: sys.options.bootscrub != BootScrub::On,
+    };
+    let banks = or_refuse!(dom0_mem::choose_banks(&mut source, size));
     for bank in &banks {
         let (mfn, nr) = (bank.start.frame(), bank.size() >> PAGE_SHIFT);
         if let Err(error) = sys.frames.assign(mfn, nr, DOM0) {

@@ -344,6 +344,16 @@ pub(crate) fn flush_stage1_local() {
     unsafe { asm!("tlbi vmalle1", "dsb nsh", options(nostack, preserves_flags)) };
 }
 
+/// Takes the guest's deferred SError out of VDISR_EL2 into `old` and puts `new` there, on a CPU that
+/// has the register (RAS).
+pub(crate) fn switch_vdisr(old: &mut u64, new: u64) {
+    if mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0 {
+        *old = mrs!("s3_4_c12_c1_1");
+        // SAFETY: state of the guest alone.
+        unsafe { msr!("s3_4_c12_c1_1", new) };
+    }
+}
+
 /// Lets in the SError that the loaded vCPU may have caused, before it is another's turn; its
 /// syndrome, if there was one.
 pub(crate) fn take_serror() -> Option<u64> {

@@ -27,6 +27,9 @@ pub(crate) const EXIT_FIQ: u64 = 2;
 pub(crate) const EXIT_SERROR: u64 = 3;
 pub(crate) const EXIT_SYNC32: u64 = 4;
 
+/// HCR_EL2.TWI and TWE.
+const HCR_TWI: u64 = 1 << 13;
+const HCR_TWE: u64 = 1 << 14;
 /// ESR_EL2.EC of a data abort from a lower EL.
 const EC_DATA_ABORT: u64 = 0x24;
 
@@ -223,6 +226,7 @@ fn unload(cpu: &PerCpu, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<V
     }
     context.sys.hcr_el2 = mrs!("hcr_el2");
     context::save(&mut context.sys, &mut context.fp);
+    el2::switch_vdisr(&mut context.sys.vdisr_el2, 0);
     domain.vgic.unload(vcpu.id, &mut Lrs(gic), &**domain);
     gic.write_hcr(0);
     if context.sys.cntv_ctl_el0 & timer::ISTATUS == 0 {
@@ -249,10 +253,16 @@ fn load(cpu: &PerCpu, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
     let gic = &machine::get().gic;
     // SAFETY: the vCPU runs here and is loaded nowhere else.
     let context = unsafe { &*vcpu.context.get() };
+    let native_wfx = if domain.sys.options.vwfi_native {
+        HCR_TWI | HCR_TWE
+    } else {
+        0
+    };
+    let hcr = (context.sys.hcr_el2 | el2::hcr_by_feature()) & !native_wfx;
     // SAFETY: the registers of the EL1&0 regime, which EL2 does not use.
     unsafe {
         msr!("vttbr_el2", domain.p2m.vttbr());
-        msr!("hcr_el2", context.sys.hcr_el2 | el2::hcr_by_feature());
+        msr!("hcr_el2", hcr);
         msr!("vmpidr_el2", smccc::vmpidr(vcpu.id));
         msr!("cntvoff_el2", domain.cntvoff);
     }
@@ -268,5 +278,6 @@ fn load(cpu: &PerCpu, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
     let state = VirtualState { vmcr: context.sys.ich_vmcr_el2, apr: context.sys.ich_apr };
     gic.restore_virtual(&state);
     context::load(&context.sys, &context.fp);
+    el2::switch_vdisr(&mut 0, context.sys.vdisr_el2);
     isb();
 }

@@ -78,6 +78,7 @@ pub struct SysRegs {
     pub cntv_ctl_el0: u64,
     pub cntv_cval_el0: u64,
     pub hcr_el2: u64,
+    pub vdisr_el2: u64,
     pub ich_vmcr_el2: u64,
     pub ich_apr: [[u32; 4]; 2],
 }

@@ -92,14 +92,21 @@ impl Call {
     /// The array's only element: `EINVAL` unless it has one.
     fn only<T>(self) -> Result<GuestPtr<T>, Errno> {
         let only = self.count == 1;
-        only.then_some(GuestPtr::new(self.array)).ok_or(Errno::Inval)
+        only.then_some(GuestPtr::new(self.array))
+            .ok_or(Errno::Inval)
     }
 
     /// The call goes on with element `done`, once interrupts were let in.
     fn again<T>(self, done: u32) -> CallResult {
         let at = GuestPtr::<T>::new(self.array).at(done.into())?;
         let left = self.count.saturating_sub(done);
-        Ok(Outcome::Again([self.cmd.into(), at.gva().0, left.into(), 0, 0]))
+        Ok(Outcome::Again([
+            self.cmd.into(),
+            at.gva().0,
+            left.into(),
+            0,
+            0,
+        ]))
     }
 
     /// Lets `act` do each element, up to the first error.

@@ -13,8 +13,8 @@ use crate::guest::copy::GuestMemory;
 use crate::guest::shared::SharedPage;
 use crate::hw::CacheOp;
 use crate::p2m::P2mType;
-use std::boxed::Box;
 use core::sync::atomic::Ordering;
+use std::boxed::Box;
 use std::vec::Vec;
 use xen_abi::Handle;
 use xen_abi::grant::*;
@@ -25,11 +25,25 @@ const WINDOW: u64 = 0x10_0000;
 
 fn map_op(dom: u16, r#ref: u32, gfn: u64, flags: u32) -> MapGrantRef {
     let host_addr = gfn << 12;
-    MapGrantRef { host_addr, flags, r#ref, dom, status: 9, handle: 0x7777, dev_bus_addr: 0 }
+    MapGrantRef {
+        host_addr,
+        flags,
+        r#ref,
+        dom,
+        status: 9,
+        handle: 0x7777,
+        dev_bus_addr: 0,
+    }
 }
 
 fn unmap_op(handle: u32, gfn: u64) -> UnmapGrantRef {
-    UnmapGrantRef { host_addr: gfn << 12, dev_bus_addr: 0, handle, status: 9, _pad: 0 }
+    UnmapGrantRef {
+        host_addr: gfn << 12,
+        dev_bus_addr: 0,
+        handle,
+        status: 9,
+        _pad: 0,
+    }
 }
 
 /// The first frame of a domain's table.
@@ -40,7 +54,10 @@ fn table_page(machine: &Machine, id: usize) -> SharedPage {
 fn frame(machine: &Machine, id: usize, index: u32) -> SharedPage {
     let domain = &machine.guests[id].domain;
     let mfn = domain.grants.frame(index).unwrap().mfn();
-    crate::call::page::share(machine.sys.map, machine.sys.frames.get(mfn, domain.id).unwrap())
+    crate::call::page::share(
+        machine.sys.map,
+        machine.sys.frames.get(mfn, domain.id).unwrap(),
+    )
 }
 
 impl Guest {
@@ -66,7 +83,9 @@ impl Machine {
     /// The flags of an entry.
     fn flags(&self, id: usize, reference: u32) -> u16 {
         let page = frame(self, id, reference / 512);
-        page.atomic_u16((reference % 512) as usize * 8).unwrap().load(Ordering::SeqCst)
+        page.atomic_u16((reference % 512) as usize * 8)
+            .unwrap()
+            .load(Ordering::SeqCst)
     }
 
     /// Domain `id` performs `cmd` on an array.
@@ -79,8 +98,13 @@ impl Machine {
         for (n, op) in (0u64..).zip(ops) {
             guest.write(at + n * size_of::<T>() as u64, op);
         }
-        assert_eq!(guest.call(GRANT_TABLE_OP, &[cmd.into(), at, ops.len() as u64]), 0);
-        (0..ops.len() as u64).map(|n| guest.get(at + n * size_of::<T>() as u64)).collect()
+        assert_eq!(
+            guest.call(GRANT_TABLE_OP, &[cmd.into(), at, ops.len() as u64]),
+            0
+        );
+        (0..ops.len() as u64)
+            .map(|n| guest.get(at + n * size_of::<T>() as u64))
+            .collect()
     }
 
     fn map(&mut self, id: usize, dom: u16, reference: u32, gfn: u64, flags: u32) -> MapGrantRef {
@@ -92,15 +116,47 @@ impl Machine {
     }
 
     fn swap(&mut self, id: usize, ref_a: u32, ref_b: u32) -> i16 {
-        self.batch(id, 11, &[SwapGrantRef { ref_a, ref_b, status: 9, _pad: 0 }])[0].status
+        self.batch(
+            id,
+            11,
+            &[SwapGrantRef {
+                ref_a,
+                ref_b,
+                status: 9,
+                _pad: 0,
+            }],
+        )[0]
+        .status
     }
 
     /// dom0 copies 8 bytes of a grant to its page 6.
     fn copy_from(&mut self, dom: u16, reference: u32) -> i16 {
-        let source = GrantCopyPtr { u: reference.into(), domid: dom, offset: 0, _pad: 0 };
-        let dest = GrantCopyPtr { u: self.guests[0].gfn(6), domid: SELF, offset: 0, _pad: 0 };
+        let source = GrantCopyPtr {
+            u: reference.into(),
+            domid: dom,
+            offset: 0,
+            _pad: 0,
+        };
+        let dest = GrantCopyPtr {
+            u: self.guests[0].gfn(6),
+            domid: SELF,
+            offset: 0,
+            _pad: 0,
+        };
         let flags = GNTCOPY_SOURCE_GREF;
-        self.batch(0, 5, &[GrantCopy { source, dest, len: 8, flags, status: 9, _pad: 0 }])[0].status
+        self.batch(
+            0,
+            5,
+            &[GrantCopy {
+                source,
+                dest,
+                len: 8,
+                flags,
+                status: 9,
+                _pad: 0,
+            }],
+        )[0]
+        .status
     }
 
     /// Domain `id` gives up its page; returns how many that were.
@@ -119,7 +175,11 @@ impl Machine {
     }
 
     fn mapped(&self, id: usize, gfn: u64) -> Option<(u64, P2mType)> {
-        self.guests[id].domain.p2m.lookup(Gfn(gfn)).map(|m| (m.mfn.0, m.ty))
+        self.guests[id]
+            .domain
+            .p2m
+            .lookup(Gfn(gfn))
+            .map(|m| (m.mfn.0, m.ty))
     }
 
     fn references(&self, mfn: u64) -> u32 {
@@ -129,7 +189,10 @@ impl Machine {
     /// Flushes since the notes were last taken.
     fn flushes(&self) -> usize {
         let events = self.hw.take_events();
-        events.iter().filter(|e| matches!(e, Event::FlushStage2(_))).count()
+        events
+            .iter()
+            .filter(|e| matches!(e, Event::FlushStage2(_)))
+            .count()
     }
 }
 
@@ -350,9 +413,15 @@ fn cache_flush_of_a_mapped_page() {
     for handle in [one, two] {
         assert_eq!(cache(&mut machine, foreign | 0x45, 64, 128, 2), 0);
         let range = PaRange::new(Pa(foreign + 64), 128).unwrap();
-        assert_eq!(machine.hw.take_events(), [Event::Cache(range, CacheOp::Invalidate)]);
+        assert_eq!(
+            machine.hw.take_events(),
+            [Event::Cache(range, CacheOp::Invalidate)]
+        );
         assert_eq!(cache(&mut machine, foreign + 4096, 0, 64, 1), EINVAL);
-        assert_eq!(machine.unmap(0, handle.handle, handle.host_addr >> 12), GNTST_OKAY);
+        assert_eq!(
+            machine.unmap(0, handle.handle, handle.host_addr >> 12),
+            GNTST_OKAY
+        );
         machine.hw.take_events();
     }
     assert_eq!(cache(&mut machine, foreign, 0, 64, 1), EINVAL);
