@@ -8,7 +8,14 @@ fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }
-    for arg in ["-pie", "--no-dynamic-linker", "-znorelro", "-znotext", "--build-id=none", "--apply-dynamic-relocs"] {
+    for arg in [
+        "-pie",
+        "--no-dynamic-linker",
+        "-znorelro",
+        "-znotext",
+        "--build-id=none",
+        "--apply-dynamic-relocs",
+    ] {
         println!("cargo:rustc-link-arg-bins={arg}");
     }
     println!("cargo:rustc-link-arg-bins=-T{dir}/link.ld");

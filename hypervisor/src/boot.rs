@@ -11,12 +11,14 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use hv_core::addr::{CpuId, PAGE_SIZE, Pa, PaRange};
-use hv_core::boot::cmdline::{CommandLines, Level, Options, Scheduler as SchedulerOption, Timestamps};
-use hv_core::console::Switch;
+use hv_core::boot::cmdline::{
+    CommandLines, Level, Options, Scheduler as SchedulerOption, Timestamps,
+};
 use hv_core::boot::dom0_mem::without;
 use hv_core::boot::host_dt::{Gic as GicNode, GicVersion, HostDt, Uart as UartNode};
 use hv_core::boot::modules::Modules;
 use hv_core::boot::validate::Tree;
+use hv_core::console::Switch;
 use hv_core::domain::{PPI_PHYS_TIMER, PPI_VIRT_TIMER};
 use hv_core::frame::Frames;
 use hv_core::hw::DirectMap;
@@ -35,7 +37,8 @@ const EARLY_RING: usize = 16 << 10;
 const MAX_RING: usize = 16 << 20;
 /// Largest device tree: what is surely mapped.
 const MAX_DTB: usize = 2 << 20;
-const GIC_WANTED: &str = "Xenolith drives GICv2 (\"arm,gic-400\", \"arm,cortex-a15-gic\") and GICv3 (\"arm,gic-v3\")";
+const GIC_WANTED: &str =
+    "Xenolith drives GICv2 (\"arm,gic-400\", \"arm,cortex-a15-gic\") and GICv3 (\"arm,gic-v3\")";
 
 /// Everything read from the device tree that later steps use.
 pub(crate) struct Host {
@@ -56,7 +59,9 @@ extern "C" fn boot_main(dtb: u64, image: u64) -> ! {
     let blob = device_tree(dtb);
     let tree: &'static Tree = match Tree::check(blob) {
         Ok(tree) => Box::leak(Box::new(tree)),
-        Err(error) => no_tree(format_args!("the device tree at {dtb:#x} is broken: {error}")),
+        Err(error) => no_tree(format_args!(
+            "the device tree at {dtb:#x} is broken: {error}"
+        )),
     };
     let fdt = Box::leak(Box::new(tree.fdt()));
     let dt: &'static HostDt<'static> = Box::leak(Box::new(HostDt::new(tree, fdt)));
@@ -69,11 +74,17 @@ extern "C" fn boot_main(dtb: u64, image: u64) -> ! {
     let uart = dt.uart(options.dtuart).filter(|_| options.console);
     start_console(&options, uart.as_ref());
     banner(dt, image, options.line);
-    options.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    options
+        .warnings
+        .iter()
+        .for_each(|warning| log::warn!("{warning}"));
     if options.sched != SchedulerOption::Credit2 {
         log::warn!("sched=: there is one scheduler, by weights like credit2");
     }
-    modules.messages.iter().for_each(|message| log::warn!("{message}"));
+    modules
+        .messages
+        .iter()
+        .for_each(|message| log::warn!("{message}"));
     if let Some(bad) = bad_module {
         refuse(format_args!("{bad}"));
     }
@@ -93,20 +104,31 @@ fn leak(text: &str) -> &'static str {
 /// The blob that firmware left at `dtb`.
 fn device_tree(dtb: u64) -> &'static [u8] {
     if dtb == 0 {
-        no_tree(format_args!("no device tree: x0 was 0 (boot the Image, not the ELF)"));
+        no_tree(format_args!(
+            "no device tree: x0 was 0 (boot the Image, not the ELF)"
+        ));
     }
     if !dtb.is_multiple_of(8) || dtb >> 48 != 0 {
         no_tree(format_args!("no device tree at {dtb:#x}, where x0 points"));
     }
     let start: *const u32 = core::ptr::with_exposed_provenance(dtb as usize);
     // SAFETY: early_map mapped the place; reading a wrong one does no harm.
-    let (magic, size) = unsafe { (u32::from_be(start.read()), u32::from_be(start.add(1).read())) };
+    let (magic, size) = unsafe {
+        (
+            u32::from_be(start.read()),
+            u32::from_be(start.add(1).read()),
+        )
+    };
     let size = size as usize;
     if magic != 0xd00d_feed {
-        no_tree(format_args!("no device tree at {dtb:#x}, where x0 points: magic {magic:#x}"));
+        no_tree(format_args!(
+            "no device tree at {dtb:#x}, where x0 points: magic {magic:#x}"
+        ));
     }
     if size > MAX_DTB {
-        no_tree(format_args!("the device tree at {dtb:#x} has {size} bytes, {MAX_DTB} at most are supported"));
+        no_tree(format_args!(
+            "the device tree at {dtb:#x} has {size} bytes, {MAX_DTB} at most are supported"
+        ));
     }
     // SAFETY: mapped, and left alone from now on: it is never freed.
     unsafe { core::slice::from_raw_parts(start.cast(), size) }
@@ -133,8 +155,16 @@ fn start_console(options: &Options<'static>, uart: Option<&UartNode<'_>>) {
     };
     let timestamps = options.console_timestamps != Timestamps::None;
     // All that guests cause is limited, so the threshold for limited messages is the one.
-    let guest = options.guest_loglvl.always.max(options.guest_loglvl.limited);
-    console::configure(level(options.loglvl.always), level(guest), timestamps, switch);
+    let guest = options
+        .guest_loglvl
+        .always
+        .max(options.guest_loglvl.limited);
+    console::configure(
+        level(options.loglvl.always),
+        level(guest),
+        timestamps,
+        switch,
+    );
     crate::panic::NOREBOOT.store(options.noreboot, core::sync::atomic::Ordering::Relaxed);
     let Some(node) = uart else { return };
     if !node.node.is_compatible(&["arm,pl011", "arm,sbsa-uart"]) {
@@ -147,9 +177,21 @@ fn start_console(options: &Options<'static>, uart: Option<&UartNode<'_>>) {
 }
 
 fn banner(dt: &HostDt<'_>, image: u64, line: &str) {
-    log::info!("Xenolith {} (Xen ABI 4.20), MIT OR Apache-2.0", env!("CARGO_PKG_VERSION"));
-    log::info!("machine: {}", dt.model().or_else(|| dt.root().str("compatible")).unwrap_or("no name"));
-    log::info!("image at {image:#x}, CPU MPIDR {:#x} MIDR {:#x}", affinity(mrs!("mpidr_el1")), mrs!("midr_el1"));
+    log::info!(
+        "Xenolith {} (Xen ABI 4.20), MIT OR Apache-2.0",
+        env!("CARGO_PKG_VERSION")
+    );
+    log::info!(
+        "machine: {}",
+        dt.model()
+            .or_else(|| dt.root().str("compatible"))
+            .unwrap_or("no name")
+    );
+    log::info!(
+        "image at {image:#x}, CPU MPIDR {:#x} MIDR {:#x}",
+        affinity(mrs!("mpidr_el1")),
+        mrs!("midr_el1")
+    );
     log::info!("command line: {line}");
 }
 
@@ -161,35 +203,71 @@ fn survey(
     uart: Option<UartNode<'static>>,
     blob: &[u8],
 ) -> Host {
-    let gic = dt.gic().unwrap_or_else(|error| refuse(format_args!("{error}; {GIC_WANTED}")));
-    let banks = dt.memory_banks().unwrap_or_else(|error| refuse(format_args!("{error}")));
+    let gic = dt
+        .gic()
+        .unwrap_or_else(|error| refuse(format_args!("{error}; {GIC_WANTED}")));
+    let banks = dt
+        .memory_banks()
+        .unwrap_or_else(|error| refuse(format_args!("{error}")));
     let whole_pages = |bank: &PaRange| PaRange {
         start: Pa(bank.start.0.next_multiple_of(PAGE_SIZE)),
         end: Pa(bank.end.0.min(1 << 48) & !(PAGE_SIZE - 1)),
     };
-    let banks: Vec<_> = banks.iter().map(whole_pages).filter(|b| !b.is_empty()).collect();
+    let banks: Vec<_> = banks
+        .iter()
+        .map(whole_pages)
+        .filter(|b| !b.is_empty())
+        .collect();
     let image = mmu::image();
     let dtb_at = Pa(blob.as_ptr().expose_provenance() as u64);
-    let mut used = alloc::vec![PaRange { start: image.text.start, end: image.data.end }];
+    let mut used = alloc::vec![PaRange {
+        start: image.text.start,
+        end: image.data.end
+    }];
     used.extend(PaRange::new(dtb_at, blob.len() as u64));
     used.extend(modules.ranges());
     used.extend(dt.memory_reservations());
     used.extend(dt.reserved_memory().iter().map(|r| r.range));
     let used = used.iter().map(PaRange::page_aligned).collect();
     for module in &modules.dom0 {
-        let inside = |bank: &PaRange| bank.start <= module.range.start && module.range.end <= bank.end;
+        let inside =
+            |bank: &PaRange| bank.start <= module.range.start && module.range.end <= bank.end;
         if !banks.iter().any(inside) {
-            refuse(format_args!("{}: {:?} is not in RAM", module.node.path(), module.range));
+            refuse(format_args!(
+                "{}: {:?} is not in RAM",
+                module.node.path(),
+                module.range
+            ));
         }
     }
-    let mut ours = alloc::vec![("Xenolith's image", PaRange { start: image.text.start, end: image.data.end })];
+    let mut ours = alloc::vec![(
+        "Xenolith's image",
+        PaRange {
+            start: image.text.start,
+            end: image.data.end
+        }
+    )];
     ours.extend(modules.dom0.iter().map(|m| ("a boot module", m.range)));
     for reserved in dt.reserved_memory() {
-        if let Some((what, at)) = ours.iter().find(|(_, range)| range.overlaps(&reserved.range)) {
-            refuse(format_args!("{what} at {} lies in /reserved-memory, {:?}", at.start, reserved.range));
+        if let Some((what, at)) = ours
+            .iter()
+            .find(|(_, range)| range.overlaps(&reserved.range))
+        {
+            refuse(format_args!(
+                "{what} at {} lies in /reserved-memory, {:?}",
+                at.start, reserved.range
+            ));
         }
     }
-    Host { dt, modules, dom0_line, gic, uart, banks, used }
+    Host {
+        dt,
+        modules,
+        dom0_line,
+        gic,
+        uart,
+        banks,
+        used,
+    }
 }
 
 /// The stacks of the secondary CPUs, and every CPU's emergency stack, each above a guard page.
@@ -207,9 +285,15 @@ impl Stacks {
         let size = Self::EACH * cpus as u64;
         let free = without(&host.banks, &host.used);
         let Some(room) = free.iter().rev().find(|r| r.size() >= size) else {
-            refuse(format_args!("too little RAM: no {} KiB for stacks", size >> 10));
+            refuse(format_args!(
+                "too little RAM: no {} KiB for stacks",
+                size >> 10
+            ));
         };
-        let range = PaRange { start: Pa(room.end.0 - size), end: room.end };
+        let range = PaRange {
+            start: Pa(room.end.0 - size),
+            end: room.end,
+        };
         host.used.push(range);
         Self { range }
     }
@@ -229,9 +313,14 @@ impl Stacks {
     }
 
     fn guards(&self, cpus: usize) -> Vec<PaRange> {
-        let page = |at: u64| PaRange { start: Pa(at), end: Pa(at + PAGE_SIZE) };
+        let page = |at: u64| PaRange {
+            start: Pa(at),
+            end: Pa(at + PAGE_SIZE),
+        };
         let bases = (0..cpus as u32).map(|n| self.base(CpuId(n)));
-        bases.flat_map(|base| [page(base), page(base + PAGE_SIZE + Self::STACK)]).collect()
+        bases
+            .flat_map(|base| [page(base), page(base + PAGE_SIZE + Self::STACK)])
+            .collect()
     }
 }
 
@@ -243,18 +332,31 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
     let root = map_everything(&host, &stacks, cpus.len());
     mmu::activate(root);
     let frames = Frames::new(DirectMap::IDENTITY, &el2::EL2, &host.banks, &host.used)
-        .unwrap_or_else(|error| refuse(format_args!("too little RAM for the frame table: {error:?}")));
+        .unwrap_or_else(|error| {
+            refuse(format_args!(
+                "too little RAM for the frame table: {error:?}"
+            ))
+        });
     let frames = machine::set_frames(frames);
 
     let machine = machine::set(find_machine(&host, cpus, root));
     let boot_id = install_boot_cpu(&stacks);
     let limit = options.maxcpus.map_or(usize::MAX, |n| n as usize);
     let running = smp::start_all(&stacks, limit);
-    log::info!("{} of {} CPUs run, timer at {} kHz", running.len(), machine.cpus.len(), machine.frequency / 1000);
+    log::info!(
+        "{} of {} CPUs run, timer at {} kHz",
+        running.len(),
+        machine.cpus.len(),
+        machine.frequency / 1000
+    );
 
     let common = smp::common_features();
-    let geometry = Stage2Geometry::for_pa_range(common.pa_range)
-        .unwrap_or_else(|| refuse(format_args!("ID_AA64MMFR0_EL1.PARange {} is not known", common.pa_range)));
+    let geometry = Stage2Geometry::for_pa_range(common.pa_range).unwrap_or_else(|| {
+        refuse(format_args!(
+            "ID_AA64MMFR0_EL1.PARange {} is not known",
+            common.pa_range
+        ))
+    });
     machine::set_vtcr(geometry.vtcr(common.vmid16));
     el2::set_vtcr();
     let sched = Scheduler::new(machine.cpus.len(), machine.frequency);
@@ -272,7 +374,11 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         boot_ticks,
     });
     log::debug!("boot CPU is {}", boot_id.0);
-    console::resize_ring(usize::try_from(sys.options.conring_size).unwrap_or(MAX_RING).clamp(EARLY_RING, MAX_RING));
+    console::resize_ring(
+        usize::try_from(sys.options.conring_size)
+            .unwrap_or(MAX_RING)
+            .clamp(EARLY_RING, MAX_RING),
+    );
     dom0::build(sys, &host, geometry);
     frames.keep_free(heap::RESERVE);
     if let Some(uart) = machine.irqs.uart {
@@ -286,8 +392,15 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
 
 fn cpu_list(host: &Host) -> Vec<u64> {
     let this = affinity(mrs!("mpidr_el1"));
-    let listed = host.dt.cpus().unwrap_or_else(|error| refuse(format_args!("{error}")));
-    let mut cpus: Vec<u64> = listed.iter().filter(|cpu| cpu.available).map(|cpu| cpu.mpidr).collect();
+    let listed = host
+        .dt
+        .cpus()
+        .unwrap_or_else(|error| refuse(format_args!("{error}")));
+    let mut cpus: Vec<u64> = listed
+        .iter()
+        .filter(|cpu| cpu.available)
+        .map(|cpu| cpu.mpidr)
+        .collect();
     if !cpus.contains(&this) {
         log::warn!("device tree: /cpus does not list this CPU, MPIDR {this:#x}");
         cpus.push(this);
@@ -296,7 +409,12 @@ fn cpu_list(host: &Host) -> Vec<u64> {
 }
 
 fn map_everything(host: &Host, stacks: &Stacks, cpus: usize) -> u64 {
-    let no_map: Vec<_> = host.dt.reserved_memory().iter().map(|r| r.range.page_aligned()).collect();
+    let no_map: Vec<_> = host
+        .dt
+        .reserved_memory()
+        .iter()
+        .map(|r| r.range.page_aligned())
+        .collect();
     let ram = without(&host.banks, &no_map);
     let mut devices = host.gic.blocks();
     devices.extend(host.uart.iter().map(|uart| uart.range));
@@ -309,7 +427,10 @@ fn map_everything(host: &Host, stacks: &Stacks, cpus: usize) -> u64 {
 }
 
 fn find_machine(host: &Host, cpus: Vec<u64>, tables: u64) -> Machine {
-    let timer = host.dt.timer().unwrap_or_else(|error| refuse(format_args!("{error}")));
+    let timer = host
+        .dt
+        .timer()
+        .unwrap_or_else(|error| refuse(format_args!("{error}")));
     if (timer.physical.intid, timer.virtual_.intid) != (PPI_PHYS_TIMER, PPI_VIRT_TIMER) {
         refuse(format_args!(
             "device tree: the timer's PPIs are {} and {}, but guests have {PPI_PHYS_TIMER} and {PPI_VIRT_TIMER}",
@@ -323,7 +444,9 @@ fn find_machine(host: &Host, cpus: Vec<u64>, tables: u64) -> Machine {
         _ => platform::timer::cntfrq(),
     };
     if frequency == 0 {
-        refuse(format_args!("CNTFRQ_EL0 is 0: firmware did not set it, nor does the device tree say it"));
+        refuse(format_args!(
+            "CNTFRQ_EL0 is 0: firmware did not set it, nor does the device tree say it"
+        ));
     }
     Machine {
         gic,
@@ -332,7 +455,11 @@ fn find_machine(host: &Host, cpus: Vec<u64>, tables: u64) -> Machine {
             hyp_timer: timer.hypervisor.intid,
             virt_timer: timer.virtual_.intid,
             maintenance: host.gic.maintenance.map_or(25, |irq| irq.intid),
-            uart: host.uart.as_ref().and_then(|uart| uart.irq).map(|irq| irq.intid),
+            uart: host
+                .uart
+                .as_ref()
+                .and_then(|uart| uart.irq)
+                .map(|irq| irq.intid),
         },
         cpus,
         tables,
@@ -347,7 +474,9 @@ fn psci_driver(dt: &HostDt<'_>) -> Option<Psci> {
         return None;
     };
     if node.hvc {
-        log::warn!("device tree: PSCI by HVC cannot be called from EL2: one CPU, and no way to power off");
+        log::warn!(
+            "device tree: PSCI by HVC cannot be called from EL2: one CPU, and no way to power off"
+        );
         return None;
     }
     if node.cpu_on_v0_1.is_some() {
@@ -363,18 +492,28 @@ fn gic_driver(node: &GicNode) -> Gic {
     // else drives them.
     let driver = unsafe {
         match &node.version {
-            GicVersion::V2 { cpu, hypervisor, virtual_cpu } => Gic::new_v2(&GicV2Regions {
+            GicVersion::V2 {
+                cpu,
+                hypervisor,
+                virtual_cpu,
+            } => Gic::new_v2(&GicV2Regions {
                 gicd: at(&node.distributor),
                 gicc: at(cpu),
                 gicc_size: cpu.size() as usize,
                 gich: at(hypervisor),
                 gicv: at(virtual_cpu),
             }),
-            GicVersion::V3 { redistributors, stride } => Gic::new_v3(GicV3Regions {
+            GicVersion::V3 {
+                redistributors,
+                stride,
+            } => Gic::new_v3(GicV3Regions {
                 gicd: at(&node.distributor),
                 redistributors: redistributors
                     .iter()
-                    .map(|r| RedistributorRegion { base: at(r), size: r.size() as usize })
+                    .map(|r| RedistributorRegion {
+                        base: at(r),
+                        size: r.size() as usize,
+                    })
                     .collect(),
                 stride: stride.map(|s| s as usize),
             }),
@@ -387,11 +526,22 @@ fn gic_driver(node: &GicNode) -> Gic {
 fn install_boot_cpu(stacks: &Stacks) -> CpuId {
     let machine = machine::get();
     let mpidr = affinity(mrs!("mpidr_el1"));
-    let place = machine.cpus.iter().position(|&cpu| cpu == mpidr).unwrap_or(0);
+    let place = machine
+        .cpus
+        .iter()
+        .position(|&cpu| cpu == mpidr)
+        .unwrap_or(0);
     let id = CpuId(place as u32);
-    percpu::install(Box::leak(Box::new(PerCpu::new(id, mpidr, stacks.emergency(id).0))));
+    percpu::install(Box::leak(Box::new(PerCpu::new(
+        id,
+        mpidr,
+        stacks.emergency(id).0,
+    ))));
     el2::init_cpu();
-    let started = machine.gic.init_distributor().and_then(|()| machine.gic.init_cpu(mpidr));
+    let started = machine
+        .gic
+        .init_distributor()
+        .and_then(|()| machine.gic.init_cpu(mpidr));
     if let Err(error) = started {
         refuse(format_args!("{error}"));
     }

@@ -61,7 +61,9 @@ pub(crate) fn set_uart(uart: Uart) {
     EARLY.call_once(|| uart.early());
     let mut output = OUTPUT.lock();
     let oldest = output.ring.oldest();
-    output.ring.read(oldest, &mut |bytes| write_cooked(&uart, bytes));
+    output
+        .ring
+        .read(oldest, &mut |bytes| write_cooked(&uart, bytes));
     output.uart = Some(uart);
 }
 
@@ -125,10 +127,14 @@ fn print_line(level: Level, args: fmt::Arguments<'_>) {
     }
     let _ = out.write_str("(XL) ");
     if TIMESTAMPS.load(Ordering::Relaxed) {
-        let us = u128::from(platform::timer::now()) * 1_000_000 / u128::from(platform::timer::cntfrq().max(1));
+        let us = u128::from(platform::timer::now()) * 1_000_000
+            / u128::from(platform::timer::cntfrq().max(1));
         let _ = write!(out, "[{:5}.{:06}] ", us / 1_000_000, us % 1_000_000);
     }
-    if let Some(running) = percpu::try_this().map(|cpu| cpu.running.get()).filter(|&r| r != u32::MAX) {
+    if let Some(running) = percpu::try_this()
+        .map(|cpu| cpu.running.get())
+        .filter(|&r| r != u32::MAX)
+    {
         let _ = write!(out, "d{}v{} ", running >> 16, running & 0xffff);
     }
     if level <= Level::Warn {

@@ -90,7 +90,10 @@ pub(crate) fn build(sys: &'static System, host: &Host, geometry: Stage2Geometry)
 
 fn memory(sys: &'static System) -> Vec<PaRange> {
     let size = sys.options.dom0_mem.unwrap_or_else(|| {
-        log::warn!("dom0_mem= not given: dom0 gets {} MiB", DEFAULT_MEMORY >> 20);
+        log::warn!(
+            "dom0_mem= not given: dom0 gets {} MiB",
+            DEFAULT_MEMORY >> 20
+        );
         DEFAULT_MEMORY
     });
     let mut source = Banks {
@@ -103,12 +106,22 @@ fn memory(sys: &'static System) -> Vec<PaRange> {
         if let Err(error) = sys.frames.assign(mfn, nr, DOM0) {
             refuse(format_args!("dom0's memory at {}: {error:?}", bank.start));
         }
-        log::info!("dom0 memory {}-{} ({} MiB)", bank.start, bank.end, bank.size() >> 20);
+        log::info!(
+            "dom0 memory {}-{} ({} MiB)",
+            bank.start,
+            bank.end,
+            bank.size() >> 20
+        );
     }
     banks
 }
 
-fn create(sys: &'static System, host: &Host, geometry: Stage2Geometry, banks: &[PaRange]) -> Arc<Domain> {
+fn create(
+    sys: &'static System,
+    host: &Host,
+    geometry: Stage2Geometry,
+    banks: &[PaRange],
+) -> Arc<Domain> {
     let model = match host.gic.version {
         GicVersion::V2 { .. } => Model::V2,
         GicVersion::V3 { .. } => Model::V3,
@@ -120,15 +133,26 @@ fn create(sys: &'static System, host: &Host, geometry: Stage2Geometry, banks: &[
     if nr_vcpus < wanted {
         log::warn!("dom0_max_vcpus={wanted}: the GICR regions have room for {nr_vcpus}");
     }
-    let p2m = P2m::new(sys.frames, sys.hw, geometry, DOM0_VMID, PoolLimit::Unlimited)
-        .unwrap_or_else(|error| refuse(format_args!("dom0's stage-2 tables: {error:?}")));
+    let p2m = P2m::new(
+        sys.frames,
+        sys.hw,
+        geometry,
+        DOM0_VMID,
+        PoolLimit::Unlimited,
+    )
+    .unwrap_or_else(|error| refuse(format_args!("dom0's stage-2 tables: {error:?}")));
     let timer = or_refuse!(host.dt.timer());
     let event_ppi = dom0_mem::event_ppi(&timer, &host.gic)
         .unwrap_or_else(|| refuse(format_args!("no PPI is free for dom0's events")));
     let vgic = Vgic::new(vgic_config(model, nr_vcpus, &gic_layout), sys.hw);
     let config = DomainConfig {
         id: DOM0,
-        role: Role { hardware: true, control: true, console: true, direct_mapped: true },
+        role: Role {
+            hardware: true,
+            control: true,
+            console: true,
+            direct_mapped: true,
+        },
         nr_vcpus,
         max_evtchn_port: u32::MAX,
         max_grant_frames: sys.options.gnttab_max_frames,
@@ -138,18 +162,28 @@ fn create(sys: &'static System, host: &Host, geometry: Stage2Geometry, banks: &[
         cntvoff: sys.hw.now(),
         event_ppi,
     };
-    let domain = Domain::new(sys, config).unwrap_or_else(|error| refuse(format_args!("dom0: {error:?}")));
+    let domain =
+        Domain::new(sys, config).unwrap_or_else(|error| refuse(format_args!("dom0: {error:?}")));
     domain.vgic.link_ppi(PPI_VIRT_TIMER, &*domain);
-    if let Some(callback) = domain.hvm_params.lock().get_mut(HVM_PARAM_CALLBACK_IRQ as usize) {
+    if let Some(callback) = domain
+        .hvm_params
+        .lock()
+        .get_mut(HVM_PARAM_CALLBACK_IRQ as usize)
+    {
         *callback = CALLBACK_PPI | u64::from(event_ppi);
     }
     if sys.options.dom0_vcpus_pin {
         domain.vcpus().iter().for_each(|vcpu| vcpu.sched.pin());
     }
     let pages = banks.iter().map(PaRange::size).sum::<u64>() >> PAGE_SHIFT;
-    domain.max_pages.store(u32::try_from(pages).unwrap_or(u32::MAX), Ordering::Relaxed);
+    domain
+        .max_pages
+        .store(u32::try_from(pages).unwrap_or(u32::MAX), Ordering::Relaxed);
     sys.domains.insert(domain.clone());
-    log::info!("dom0 has {nr_vcpus} vCPUs, {} MiB", banks.iter().map(PaRange::size).sum::<u64>() >> 20);
+    log::info!(
+        "dom0 has {nr_vcpus} vCPUs, {} MiB",
+        banks.iter().map(PaRange::size).sum::<u64>() >> 20
+    );
     domain
 }
 
@@ -159,7 +193,14 @@ fn gic_layout(host: &Host, wanted: u32) -> (GicLayout, u32) {
     let gicd = ipa(&host.gic.distributor);
     let redistributors = match &host.gic.version {
         GicVersion::V2 { cpu, .. } => {
-            return (GicLayout { gicd, gicr: Vec::new(), gicc: Some(ipa(cpu)) }, wanted);
+            return (
+                GicLayout {
+                    gicd,
+                    gicr: Vec::new(),
+                    gicc: Some(ipa(cpu)),
+                },
+                wanted,
+            );
         }
         GicVersion::V3 { redistributors, .. } => redistributors,
     };
@@ -173,7 +214,14 @@ fn gic_layout(host: &Host, wanted: u32) -> (GicLayout, u32) {
         room += frames as u32;
         gicr.push((Ipa(region.start.0), frames * GICR_FRAMES));
     }
-    (GicLayout { gicd, gicr, gicc: None }, wanted.min(room))
+    (
+        GicLayout {
+            gicd,
+            gicr,
+            gicc: None,
+        },
+        wanted.min(room),
+    )
 }
 
 fn vgic_config(model: Model, nr_vcpus: u32, layout: &GicLayout) -> VgicConfig {
@@ -203,10 +251,17 @@ fn map_memory(domain: &Domain, banks: &[PaRange], map: &Dom0Map) {
         }
     };
     banks.iter().for_each(|bank| insert(bank, P2mType::RamRw));
-    map.mmio.iter().chain(&map.reserved).for_each(|range| insert(range, P2mType::MmioCached));
+    map.mmio
+        .iter()
+        .chain(&map.reserved)
+        .for_each(|range| insert(range, P2mType::MmioCached));
     if let (Gic::V2(gic), Some((gicc, _))) = (&machine::get().gic, domain.gic_layout.gicc) {
         let gicv = Pa(gic.guest_cpu_interface() as u64);
-        if let Err(error) = domain.p2m.insert(gicc.frame(), gicv.frame(), GICV_PAGES, P2mType::MmioDevice) {
+        if let Err(error) =
+            domain
+                .p2m
+                .insert(gicc.frame(), gicv.frame(), GICV_PAGES, P2mType::MmioDevice)
+        {
             refuse(format_args!("dom0: mapping GICV: {error:?}"));
         }
     }
@@ -215,12 +270,18 @@ fn map_memory(domain: &Domain, banks: &[PaRange], map: &Dom0Map) {
 /// Hands the devices' interrupts to dom0.
 fn route(domain: &Arc<Domain>, map: &Dom0Map) {
     let gic = &machine::get().gic;
-    let from_frames = map.frames.iter().filter(|frame| frame.spis.is_none()).flat_map(|frame| {
-        let typer: *const u32 = core::ptr::with_exposed_provenance((frame.range.start.0 + V2mFrame::TYPER) as usize);
-        // SAFETY: MSI_TYPER of a frame the tree describes, mapped as a device.
-        let typer = unsafe { typer.read_volatile() };
-        V2mFrame::irqs(V2mFrame::spis_from_typer(typer))
-    });
+    let from_frames = map
+        .frames
+        .iter()
+        .filter(|frame| frame.spis.is_none())
+        .flat_map(|frame| {
+            let typer: *const u32 = core::ptr::with_exposed_provenance(
+                (frame.range.start.0 + V2mFrame::TYPER) as usize,
+            );
+            // SAFETY: MSI_TYPER of a frame the tree describes, mapped as a device.
+            let typer = unsafe { typer.read_volatile() };
+            V2mFrame::irqs(V2mFrame::spis_from_typer(typer))
+        });
     let all: Vec<Irq> = map.spis.iter().copied().chain(from_frames).collect();
     for irq in &all {
         gic.set_edge(irq.intid, irq.edge);
@@ -229,7 +290,11 @@ fn route(domain: &Arc<Domain>, map: &Dom0Map) {
             log::warn!("interrupt {} cannot be given to dom0", irq.intid);
         }
     }
-    log::info!("dom0 has {} ranges of registers, {} interrupts", map.mmio.len(), all.len());
+    log::info!(
+        "dom0 has {} ranges of registers, {} interrupts",
+        map.mmio.len(),
+        all.len()
+    );
 }
 
 fn start(
@@ -242,8 +307,12 @@ fn start(
     let Some(module) = host.modules.kernel() else {
         return;
     };
-    let kernel = Kernel::open(bytes(module.range))
-        .unwrap_or_else(|error| refuse(format_args!("dom0's kernel, {}: {error}", module.node.path())));
+    let kernel = Kernel::open(bytes(module.range)).unwrap_or_else(|error| {
+        refuse(format_args!(
+            "dom0's kernel, {}: {error}",
+            module.node.path()
+        ))
+    });
     let ramdisk = host.modules.ramdisk().map(|module| module.range);
     let payload = Payload {
         text_offset: kernel.header.text_offset,
@@ -255,7 +324,10 @@ fn start(
     let initrd = ramdisk.and_then(|range| PaRange::new(place.ramdisk, range.size()));
     let dtb = device_tree(sys, host, domain, banks, described, initrd);
     if dtb.len() as u64 > DTB_SPACE {
-        refuse(format_args!("dom0's device tree has {} bytes, {DTB_SPACE} at most are supported", dtb.len()));
+        refuse(format_args!(
+            "dom0's device tree has {} bytes, {DTB_SPACE} at most are supported",
+            dtb.len()
+        ));
     }
     load(sys, &kernel, payload.kernel, place);
     if let Some(from) = ramdisk {
@@ -263,12 +335,19 @@ fn start(
     }
     put(sys, &dtb, place.dtb);
     sys.hw.icache_invalidate_all();
-    log::info!("dom0 kernel at {}, device tree at {}", place.kernel, place.dtb);
+    log::info!(
+        "dom0 kernel at {}, device tree at {}",
+        place.kernel,
+        place.dtb
+    );
     if let Some(initrd) = initrd {
         log::info!("dom0 ramdisk at {}-{}", initrd.start, initrd.end);
     }
     if let Some(vcpu) = domain.vcpu(0) {
-        let start = Start { entry: place.kernel.0, x0: place.dtb.0 };
+        let start = Start {
+            entry: place.kernel.0,
+            x0: place.dtb.0,
+        };
         vcpu.start(domain, start);
     }
     domain.unpause();
@@ -284,7 +363,10 @@ fn device_tree(
 ) -> Vec<u8> {
     let text = mmu::image().text.start;
     let frames = u64::from(sys.options.gnttab_max_frames.clamp(1, 64));
-    let grant_region = PaRange { start: text, end: Pa(text.0 + frames * PAGE_SIZE) };
+    let grant_region = PaRange {
+        start: text,
+        end: Pa(text.0 + frames * PAGE_SIZE),
+    };
     let mut used = banks.to_vec();
     used.extend(reserved);
     used.extend(host.dt.memory_reservations());
@@ -293,7 +375,11 @@ fn device_tree(
         true => dom0_mem::extended_regions(&host.banks, &used),
         false => Vec::new(),
     };
-    let vcpus: Vec<u64> = domain.vcpus().iter().map(|vcpu| smccc::affinity_of(vcpu.id)).collect();
+    let vcpus: Vec<u64> = domain
+        .vcpus()
+        .iter()
+        .map(|vcpu| smccc::affinity_of(vcpu.id))
+        .collect();
     let timer = or_refuse!(host.dt.timer());
     let layout = Dom0Layout {
         banks,

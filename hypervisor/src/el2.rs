@@ -56,7 +56,12 @@ impl Hw for El2 {
                 msr!("vttbr_el2", vttbr);
                 isb();
             }
-            asm!("tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags));
+            asm!(
+                "tlbi vmalls12e1is",
+                "dsb ish",
+                "isb",
+                options(nostack, preserves_flags)
+            );
             if current != vttbr {
                 msr!("vttbr_el2", current);
                 isb();
@@ -75,11 +80,23 @@ impl Hw for El2 {
                 let (inner_start, inner_end) = (start.next_multiple_of(line), end & !(line - 1));
                 for edge in [start, end] {
                     if !edge.is_multiple_of(line) {
-                        by_line!("civac", PaRange { start: Pa(edge), end: Pa(edge + 1) });
+                        by_line!(
+                            "civac",
+                            PaRange {
+                                start: Pa(edge),
+                                end: Pa(edge + 1)
+                            }
+                        );
                     }
                 }
                 if inner_start < inner_end {
-                    by_line!("ivac", PaRange { start: Pa(inner_start), end: Pa(inner_end) });
+                    by_line!(
+                        "ivac",
+                        PaRange {
+                            start: Pa(inner_start),
+                            end: Pa(inner_end)
+                        }
+                    );
                 }
             }
         }
@@ -88,7 +105,14 @@ impl Hw for El2 {
 
     fn icache_invalidate_all(&self) {
         // SAFETY: forgets instructions that will be fetched again.
-        unsafe { asm!("ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags)) };
+        unsafe {
+            asm!(
+                "ic ialluis",
+                "dsb ish",
+                "isb",
+                options(nostack, preserves_flags)
+            )
+        };
     }
 
     fn scrub(&self, range: PaRange) {
@@ -214,7 +238,11 @@ impl Hw for El2 {
 
     fn irq_enable(&self, intid: u32, on: bool) {
         let gic = &machine::get().gic;
-        if on { gic.enable(intid) } else { gic.disable(intid) }
+        if on {
+            gic.enable(intid)
+        } else {
+            gic.disable(intid)
+        }
     }
 
     fn irq_set_edge(&self, intid: u32, edge: bool) {
@@ -268,7 +296,9 @@ fn system_call(psci: &Psci, op: SystemOp) {
 
 /// For a panic: tells the other CPUs to stop, and gives them a moment.
 pub(crate) fn stop_other_cpus() {
-    let (Some(machine), Some(this)) = (machine::try_get(), percpu::try_this()) else { return };
+    let (Some(machine), Some(this)) = (machine::try_get(), percpu::try_this()) else {
+        return;
+    };
     for (n, &mpidr) in machine.cpus.iter().enumerate() {
         if n != this.id.index() {
             machine.gic.send_sgi(irq::SGI_HALT, mpidr);
@@ -310,7 +340,9 @@ pub(crate) fn hcr_by_feature() -> u64 {
 /// Finds out what firmware mitigates on this CPU, turns on what can stay on, and notes what is to
 /// be called whenever a guest was left. Returns what guests are told.
 pub(crate) fn init_mitigations() -> Mitigations {
-    let Some(psci) = &machine::get().psci else { return Mitigations::default() };
+    let Some(psci) = &machine::get().psci else {
+        return Mitigations::default();
+    };
     let features = psci.arch_features();
     let told = |workaround| match workaround {
         Workaround::Required => Mitigation::Required,
@@ -360,15 +392,7 @@ pub(crate) fn take_serror() -> Option<u64> {
     let cpu = percpu::this();
     cpu.serror_expected.set(true);
     // SAFETY: unmasks SErrors for a moment; serror_at_el2 notes one.
-    unsafe {
-        asm!(
-            "dsb sy",
-            "isb",
-            "msr daifclr, #4",
-            "isb",
-            "msr daifset, #4"
-        )
-    };
+    unsafe { asm!("dsb sy", "isb", "msr daifclr, #4", "isb", "msr daifset, #4") };
     cpu.serror_expected.set(false);
     Some(cpu.serror.replace(0)).filter(|&esr| esr != 0)
 }
@@ -378,13 +402,18 @@ pub(crate) fn init_cpu() {
     let has_fgt = mrs!("id_aa64mmfr0_el1") >> 56 & 0xf != 0;
     let has_hcx = mrs!("id_aa64mmfr1_el1") >> 40 & 0xf != 0;
     let has_fgt2 = mrs!("id_aa64mmfr0_el1") >> 56 & 0xf >= 2;
-    let has_mpam = mrs!("id_aa64pfr0_el1") >> 40 & 0xf != 0 || mrs!("id_aa64pfr1_el1") >> 16 & 0xf != 0;
+    let has_mpam =
+        mrs!("id_aa64pfr0_el1") >> 40 & 0xf != 0 || mrs!("id_aa64pfr1_el1") >> 16 & 0xf != 0;
     let has_ras = mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0;
     let has_spe = mrs!("id_aa64dfr0_el1") >> 32 & 0xf != 0;
     let has_trf = mrs!("id_aa64dfr0_el1") >> 40 & 0xf != 0;
     let has_pmu = !matches!(mrs!("id_aa64dfr0_el1") >> 8 & 0xf, 0 | 0xf);
     // HPMN: all the counters, since 0 is reserved; nobody reaches one.
-    let hpmn = if has_pmu { mrs!("pmcr_el0") >> 11 & 0x1f } else { 0 };
+    let hpmn = if has_pmu {
+        mrs!("pmcr_el0") >> 11 & 0x1f
+    } else {
+        0
+    };
     let mdcr = 0xe60 | hpmn | u64::from(has_spe) << 14 | u64::from(has_trf) << 19;
     // SAFETY: EL2 control registers; no guest runs yet. Values: HCR as a guest's less stage 2, so
     // that interrupts arrive at EL2; CPTR traps TAM, TTA, SVE, SME but not FP; MDCR traps debug,
@@ -426,5 +455,13 @@ pub(crate) fn init_cpu() {
         }
     }
     // SAFETY: forgets translations of guests, of which firmware may have left some.
-    unsafe { asm!("isb", "tlbi alle1", "dsb nsh", "isb", options(nostack, preserves_flags)) };
+    unsafe {
+        asm!(
+            "isb",
+            "tlbi alle1",
+            "dsb nsh",
+            "isb",
+            options(nostack, preserves_flags)
+        )
+    };
 }

@@ -37,7 +37,10 @@ unsafe impl GlobalAlloc for LockedHeap {
         if !grow_for(layout) {
             return ptr::null_mut();
         }
-        self.0.lock().alloc(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
+        self.0
+            .lock()
+            .alloc(layout)
+            .map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
@@ -59,11 +62,19 @@ pub(crate) fn init() {
 /// when RAM is short.
 #[cold]
 fn grow_for(layout: Layout) -> bool {
-    let Some(frames) = crate::machine::frames() else { return false };
-    let needed = layout.size().max(layout.align()).max(PAGE_SIZE as usize).next_power_of_two();
+    let Some(frames) = crate::machine::frames() else {
+        return false;
+    };
+    let needed = layout
+        .size()
+        .max(layout.align())
+        .max(PAGE_SIZE as usize)
+        .next_power_of_two();
     [needed.max(CHUNK), needed].into_iter().any(|bytes| {
         let order = (bytes >> PAGE_SHIFT).trailing_zeros();
-        let Ok(mfn) = frames.alloc(order, Limits::default()) else { return false };
+        let Ok(mfn) = frames.alloc(order, Limits::default()) else {
+            return false;
+        };
         let range = PaRange::new(mfn.base(), bytes as u64);
         range.inspect(|&range| grow(range)).is_some()
     })
@@ -72,7 +83,11 @@ fn grow_for(layout: Layout) -> bool {
 /// Adds memory that is mapped and used for nothing else, ever.
 fn grow(range: PaRange) {
     // SAFETY: the caller gives the memory away for good.
-    unsafe { HEAP.0.lock().add_to_heap(range.start.0 as usize, range.end.0 as usize) };
+    unsafe {
+        HEAP.0
+            .lock()
+            .add_to_heap(range.start.0 as usize, range.end.0 as usize)
+    };
 }
 
 /// Bytes: asked for by users, and in the heap.

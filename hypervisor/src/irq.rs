@@ -96,9 +96,7 @@ fn console_input() -> bool {
         }
         Input::Nothing => {}
     });
-    if for_dom0
-        && let Some(domain) = machine::try_system().and_then(|sys| sys.domains.hardware())
-    {
+    if for_dom0 && let Some(domain) = machine::try_system().and_then(|sys| sys.domains.hardware()) {
         event::raise_virq(&*domain, VIRQ_CONSOLE);
     }
     all

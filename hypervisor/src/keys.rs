@@ -34,7 +34,9 @@ const KEYS: &[Key] = &[
 
 /// Does what `key` says.
 pub(crate) fn handle(key: u8) {
-    let Some(sys) = machine::try_system() else { return };
+    let Some(sys) = machine::try_system() else {
+        return;
+    };
     let known = KEYS.iter().find(|k| k.0 == key);
     let (_, what, act) = known.unwrap_or(&KEYS[0]);
     log::info!("'{}' pressed -> {what}", char::from(key));
@@ -42,7 +44,8 @@ pub(crate) fn handle(key: u8) {
 }
 
 fn help(_: &System, out: &mut Console) -> fmt::Result {
-    KEYS.iter().try_for_each(|(key, what, _)| writeln!(out, "(XL)  key '{}' => {what}", char::from(*key)))
+    KEYS.iter()
+        .try_for_each(|(key, what, _)| writeln!(out, "(XL)  key '{}' => {what}", char::from(*key)))
 }
 
 fn registers(sys: &System, out: &mut Console) -> fmt::Result {
@@ -51,13 +54,21 @@ fn registers(sys: &System, out: &mut Console) -> fmt::Result {
             // SAFETY: plain data read for a person; a running vCPU's may be old or torn.
             let context = unsafe { core::ptr::read_volatile(vcpu.context.get()) };
             let (regs, el1) = (&context.regs, &context.sys);
-            writeln!(out, "(XL) {}v{} PC {:#018x} PSTATE {:#x} SP_EL1 {:#x} SP_EL0 {:#x}", domain.id, vcpu.id, regs.pc, regs.pstate, el1.sp_el1, el1.sp_el0)?;
+            writeln!(
+                out,
+                "(XL) {}v{} PC {:#018x} PSTATE {:#x} SP_EL1 {:#x} SP_EL0 {:#x}",
+                domain.id, vcpu.id, regs.pc, regs.pstate, el1.sp_el1, el1.sp_el0
+            )?;
             for (n, four) in regs.x.chunks(4).enumerate() {
                 write!(out, "(XL)  X{:<2}", n * 4)?;
                 four.iter().try_for_each(|x| write!(out, " {x:016x}"))?;
                 writeln!(out)?;
             }
-            writeln!(out, "(XL)  SCTLR {:#x} TCR {:#x} TTBR0 {:#x} TTBR1 {:#x} VBAR {:#x}", el1.sctlr_el1, el1.tcr_el1, el1.ttbr0_el1, el1.ttbr1_el1, el1.vbar_el1)?;
+            writeln!(
+                out,
+                "(XL)  SCTLR {:#x} TCR {:#x} TTBR0 {:#x} TTBR1 {:#x} VBAR {:#x}",
+                el1.sctlr_el1, el1.tcr_el1, el1.ttbr0_el1, el1.ttbr1_el1, el1.vbar_el1
+            )?;
         }
     }
     Ok(())
@@ -66,8 +77,16 @@ fn registers(sys: &System, out: &mut Console) -> fmt::Result {
 fn cpus(sys: &System, out: &mut Console) -> fmt::Result {
     for cpu in sys.sched.online() {
         let loaded = sys.sched.loaded(cpu);
-        write!(out, "(XL) CPU {} MPIDR {:#x}:", cpu.0, machine::get().cpus.get(cpu.index()).copied().unwrap_or(0))?;
-        match loaded.as_ref().and_then(|v| Some((v.domain.upgrade()?.id, v.id))) {
+        write!(
+            out,
+            "(XL) CPU {} MPIDR {:#x}:",
+            cpu.0,
+            machine::get().cpus.get(cpu.index()).copied().unwrap_or(0)
+        )?;
+        match loaded
+            .as_ref()
+            .and_then(|v| Some((v.domain.upgrade()?.id, v.id)))
+        {
             Some((domain, vcpu)) => write!(out, " holds {domain}v{vcpu}")?,
             None => write!(out, " holds nothing")?,
         }
@@ -77,7 +96,10 @@ fn cpus(sys: &System, out: &mut Console) -> fmt::Result {
 }
 
 fn events(sys: &System, out: &mut Console) -> fmt::Result {
-    sys.domains.all().iter().try_for_each(|d| d.events().dump(out))
+    sys.domains
+        .all()
+        .iter()
+        .try_for_each(|d| d.events().dump(out))
 }
 
 fn interrupts(sys: &System, out: &mut Console) -> fmt::Result {
@@ -89,22 +111,58 @@ fn interrupts(sys: &System, out: &mut Console) -> fmt::Result {
 
 fn memory(sys: &System, out: &mut Console) -> fmt::Result {
     let (used, total) = heap::usage();
-    writeln!(out, "(XL) RAM {} MiB, free {} MiB", sys.frames.total_pages() >> 8, sys.frames.free_pages() >> 8)?;
+    writeln!(
+        out,
+        "(XL) RAM {} MiB, free {} MiB",
+        sys.frames.total_pages() >> 8,
+        sys.frames.free_pages() >> 8
+    )?;
     writeln!(out, "(XL) heap {} KiB of {} KiB", used >> 10, total >> 10)?;
     sys.domains.all().iter().try_for_each(|d| {
-        writeln!(out, "(XL) {}: {} pages, {} shared with Xenolith", d.id, sys.frames.tot_pages(d.id), sys.frames.shared_pages(d.id))
+        writeln!(
+            out,
+            "(XL) {}: {} pages, {} shared with Xenolith",
+            d.id,
+            sys.frames.tot_pages(d.id),
+            sys.frames.shared_pages(d.id)
+        )
     })
 }
 
 fn domains(sys: &System, out: &mut Console) -> fmt::Result {
     for domain in sys.domains.all() {
-        writeln!(out, "(XL) {}: {} vCPUs, {} pages, VTTBR {:#x}", domain.id, domain.vcpus().len(), sys.frames.tot_pages(domain.id), domain.p2m.vttbr())?;
+        writeln!(
+            out,
+            "(XL) {}: {} vCPUs, {} pages, VTTBR {:#x}",
+            domain.id,
+            domain.vcpus().len(),
+            sys.frames.tot_pages(domain.id),
+            domain.p2m.vttbr()
+        )?;
         for vcpu in domain.vcpus() {
             let flags = vcpu.sched.flags();
-            let names = [(pause::BLOCKED, " blocked"), (pause::DOWN, " down"), (pause::POLLING, " polling"), (pause::DOMAIN, " paused")];
-            write!(out, "(XL)  v{} on CPU {} {:?}", vcpu.id, vcpu.sched.home().0, vcpu.sched.place())?;
-            names.iter().filter(|(bit, _)| flags & bit != 0).try_for_each(|(_, name)| out.write_str(name))?;
-            writeln!(out, ", ran {} ms", sys.ticks_to_ns(vcpu.sched.run_ticks()) / 1_000_000)?;
+            let names = [
+                (pause::BLOCKED, " blocked"),
+                (pause::DOWN, " down"),
+                (pause::POLLING, " polling"),
+                (pause::DOMAIN, " paused"),
+            ];
+            write!(
+                out,
+                "(XL)  v{} on CPU {} {:?}",
+                vcpu.id,
+                vcpu.sched.home().0,
+                vcpu.sched.place()
+            )?;
+            names
+                .iter()
+                .filter(|(bit, _)| flags & bit != 0)
+                .try_for_each(|(_, name)| out.write_str(name))?;
+            writeln!(
+                out,
+                ", ran {} ms",
+                sys.ticks_to_ns(vcpu.sched.run_ticks()) / 1_000_000
+            )?;
         }
     }
     Ok(())

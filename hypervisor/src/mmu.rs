@@ -54,10 +54,22 @@ unsafe extern "C" {
 pub(crate) fn image() -> Image {
     let at = |symbol: *const u8| Pa(symbol.expose_provenance() as u64);
     Image {
-        text: PaRange { start: at(&raw const _image_start), end: at(&raw const _text_end) },
-        rodata: PaRange { start: at(&raw const _text_end), end: at(&raw const _rodata_end) },
-        data: PaRange { start: at(&raw const _rodata_end), end: at(&raw const _image_end) },
-        guard: PaRange { start: at(&raw const _boot_stack_guard), end: at(&raw const _boot_stack_start) },
+        text: PaRange {
+            start: at(&raw const _image_start),
+            end: at(&raw const _text_end),
+        },
+        rodata: PaRange {
+            start: at(&raw const _text_end),
+            end: at(&raw const _rodata_end),
+        },
+        data: PaRange {
+            start: at(&raw const _rodata_end),
+            end: at(&raw const _image_end),
+        },
+        guard: PaRange {
+            start: at(&raw const _boot_stack_guard),
+            end: at(&raw const _boot_stack_start),
+        },
     }
 }
 
@@ -72,7 +84,10 @@ impl EarlyTables {
     const COUNT: usize = 10;
 }
 
-static mut EARLY: EarlyTables = EarlyTables { tables: [[0; 512]; EarlyTables::COUNT], used: 0 };
+static mut EARLY: EarlyTables = EarlyTables {
+    tables: [[0; 512]; EarlyTables::COUNT],
+    used: 0,
+};
 
 /// log2 of the block the early tables map with.
 const BLOCK_SHIFT: u32 = 21;
@@ -148,9 +163,14 @@ impl Tables {
         guards: &[PaRange],
         devices: &[PaRange],
     ) -> Result<Self, PaRange> {
-        let mut tables = Self { map: IdMap::new(0, El2) };
+        let mut tables = Self {
+            map: IdMap::new(0, El2),
+        };
         let image = image();
-        let whole = PaRange { start: image.text.start, end: image.data.end };
+        let whole = PaRange {
+            start: image.text.start,
+            end: image.data.end,
+        };
         let mut holes = guards.to_vec();
         holes.push(whole);
         for bank in ram {
@@ -221,9 +241,19 @@ pub(crate) fn without(range: PaRange, holes: &[PaRange]) -> Vec<PaRange> {
     let mut pieces = alloc::vec![range];
     for hole in holes {
         let split = |piece: PaRange| {
-            let before = PaRange { start: piece.start, end: piece.end.min(hole.start) };
-            let after = PaRange { start: piece.start.max(hole.end), end: piece.end };
-            let parts = if piece.overlaps(hole) { [Some(before), Some(after)] } else { [Some(piece), None] };
+            let before = PaRange {
+                start: piece.start,
+                end: piece.end.min(hole.start),
+            };
+            let after = PaRange {
+                start: piece.start.max(hole.end),
+                end: piece.end,
+            };
+            let parts = if piece.overlaps(hole) {
+                [Some(before), Some(after)]
+            } else {
+                [Some(piece), None]
+            };
             parts.into_iter().flatten().filter(|r| !r.is_empty())
         };
         pieces = pieces.into_iter().flat_map(split).collect();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The end: what is printed when Xenolith itself breaks, and what happens then.
 
-use crate::sysreg::mrs;
 use crate::console::LastWords;
+use crate::sysreg::mrs;
 use crate::{el2, mmu, percpu};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -77,9 +77,19 @@ extern "C" fn fatal_exception(frame: &mut FatalFrame) {
     }
     begin();
     let base = mmu::image().text.start.0;
-    print!("\n(XL) **** Unexpected exception in Xenolith: {}\n", describe(frame));
-    print!("(XL) PC   {:#018x} (+{:#x})\n", frame.elr, frame.elr.wrapping_sub(base));
-    print!("(XL) SP   {:#018x}  SPSR {:#x}  ESR {:#010x}  FAR {:#018x}\n", frame.sp, frame.spsr, frame.esr, frame.far);
+    print!(
+        "\n(XL) **** Unexpected exception in Xenolith: {}\n",
+        describe(frame)
+    );
+    print!(
+        "(XL) PC   {:#018x} (+{:#x})\n",
+        frame.elr,
+        frame.elr.wrapping_sub(base)
+    );
+    print!(
+        "(XL) SP   {:#018x}  SPSR {:#x}  ESR {:#010x}  FAR {:#018x}\n",
+        frame.sp, frame.spsr, frame.esr, frame.far
+    );
     for (n, pair) in frame.x.chunks(2).enumerate() {
         print!("(XL) X{:<3} {:#018x}", n * 2, pair[0]);
         if let Some(second) = pair.get(1) {
@@ -150,7 +160,10 @@ fn begin() {
     el2::stop_other_cpus();
     let id = percpu::try_this().map_or(0, |cpu| cpu.id.0);
     print!("\n(XL) on CPU {id}");
-    if let Some(running) = percpu::try_this().map(|cpu| cpu.running.get()).filter(|&r| r != u32::MAX) {
+    if let Some(running) = percpu::try_this()
+        .map(|cpu| cpu.running.get())
+        .filter(|&r| r != u32::MAX)
+    {
         print!(", running d{}v{}", running >> 16, running & 0xffff);
     }
 }
@@ -171,7 +184,9 @@ fn backtrace(mut fp: u64, first: &[u64]) {
         if fp == 0 || !fp.is_multiple_of(16) {
             break;
         }
-        let (Some(low), Some(high)) = (try_read_u64(fp), try_read_u64(fp + 8)) else { break };
+        let (Some(low), Some(high)) = (try_read_u64(fp), try_read_u64(fp + 8)) else {
+            break;
+        };
         show(high.wrapping_sub(4));
         if low <= fp {
             break;

@@ -31,7 +31,10 @@ fn early_uart(dtb: u64) -> Option<EarlyUart> {
     }
     // SAFETY: it is a device tree.
     let fdt = unsafe { Fdt::from_ptr(blob.cast()) }.ok()?;
-    let stdout = fdt.find_node("/chosen")?.property("stdout-path")?.as_str()?;
+    let stdout = fdt
+        .find_node("/chosen")?
+        .property("stdout-path")?
+        .as_str()?;
     let path = stdout.split(':').next()?;
     let reg = fdt.find_node(path)?.reg()?.next()?;
     // SAFETY: the tree says a UART is there; it is not in use.

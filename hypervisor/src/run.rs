@@ -153,7 +153,12 @@ fn turn(cpu: CpuId, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>
     // SAFETY: the vCPU runs here, so its registers are this CPU's alone; the system registers in
     // the context are not touched until it is unloaded.
     let regs: &mut Regs = unsafe { &mut (*context).regs };
-    let mut cur = Current { sys, domain, vcpu, regs };
+    let mut cur = Current {
+        sys,
+        domain,
+        vcpu,
+        regs,
+    };
     loop {
         if domain.vgic.is_dirty(vcpu.id) {
             refill(domain, vcpu);
@@ -183,7 +188,10 @@ fn turn(cpu: CpuId, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>
             EXIT_IRQ => irq::handle_for(&cur),
             EXIT_SERROR => {
                 let esr = mrs!("esr_el2");
-                assert!(!sys.options.serrors_panic, "SError, ESR {esr:#x} (serrors=panic)");
+                assert!(
+                    !sys.options.serrors_panic,
+                    "SError, ESR {esr:#x} (serrors=panic)"
+                );
                 exit::handle_serror(&mut cur, esr);
                 Handled::default()
             }
@@ -231,14 +239,21 @@ fn unload(cpu: &PerCpu, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<V
     gic.write_hcr(0);
     if context.sys.cntv_ctl_el0 & timer::ISTATUS == 0 {
         // The timer withdrew an interrupt that the guest has not taken.
-        domain.vgic.set_line(Some(vcpu.id), PPI_VIRT_TIMER, false, &**domain);
+        domain
+            .vgic
+            .set_line(Some(vcpu.id), PPI_VIRT_TIMER, false, &**domain);
     }
     let mut state = VirtualState::default();
     gic.save_virtual(&mut state);
     context.sys.ich_vmcr_el2 = state.vmcr;
     context.sys.ich_apr = state.apr;
-    cpu.vtimer_active.set(domain.vgic.ppi_hw_active(vcpu.id, PPI_VIRT_TIMER));
-    let deadline = timer::deadline(context.sys.cntv_ctl_el0, context.sys.cntv_cval_el0, domain.cntvoff);
+    cpu.vtimer_active
+        .set(domain.vgic.ppi_hw_active(vcpu.id, PPI_VIRT_TIMER));
+    let deadline = timer::deadline(
+        context.sys.cntv_ctl_el0,
+        context.sys.cntv_cval_el0,
+        domain.cntvoff,
+    );
     let purpose = Purpose::Virtual(Arc::downgrade(vcpu));
     match deadline {
         Some(at) if vcpu.is_up() => sys.timers.set(sys.hw, at, purpose),
@@ -275,7 +290,10 @@ fn load(cpu: &PerCpu, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
         gic.set_active(machine::get().irqs.virt_timer, held);
     }
     gic.set_guest_sre(matches!(gic, Gic::V3(_)));
-    let state = VirtualState { vmcr: context.sys.ich_vmcr_el2, apr: context.sys.ich_apr };
+    let state = VirtualState {
+        vmcr: context.sys.ich_vmcr_el2,
+        apr: context.sys.ich_apr,
+    };
     gic.restore_virtual(&state);
     context::load(&context.sys, &context.fp);
     el2::switch_vdisr(&mut 0, context.sys.vdisr_el2);

@@ -2,9 +2,9 @@
 //! The other CPUs: started by PSCI, one after another, each to the run loop.
 
 use crate::boot::Stacks;
+use crate::cpufeature::Features;
 use crate::percpu::{self, PerCpu};
 use crate::sysreg::mrs;
-use crate::cpufeature::Features;
 use crate::{el2, machine, mmu, panic, run};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -119,7 +119,12 @@ extern "C" fn secondary_main() -> ! {
     }
     enable_own_irqs();
     contribute_features();
-    log::debug!("CPU {} MPIDR {:#x} MIDR {:#x}", cpu.id.0, cpu.mpidr, mrs!("midr_el1"));
+    log::debug!(
+        "CPU {} MPIDR {:#x} MIDR {:#x}",
+        cpu.id.0,
+        cpu.mpidr,
+        mrs!("midr_el1")
+    );
     if !take_awaited(cpu.id) {
         log::warn!("CPU {} arrived too late: halted", cpu.id.0);
         panic::halt();

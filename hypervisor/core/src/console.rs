@@ -128,7 +128,10 @@ pub struct Switch {
 
 impl Switch {
     /// Ctrl-a, and input to dom0.
-    pub const CTRL_A: Self = Self { key: Some(1), to_dom0: true };
+    pub const CTRL_A: Self = Self {
+        key: Some(1),
+        to_dom0: true,
+    };
 }
 
 /// Decides who gets a byte of input, and keeps dom0's until it is read.
@@ -262,7 +265,10 @@ mod tests {
 
     #[test]
     fn full_ring_drops_input() {
-        let mut input = InputSwitch::new(Switch { key: None, to_dom0: true });
+        let mut input = InputSwitch::new(Switch {
+            key: None,
+            to_dom0: true,
+        });
         for _ in 0..3000 {
             input.accept(b'x');
         }

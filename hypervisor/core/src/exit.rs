@@ -4,10 +4,16 @@
 //! Nothing a guest does here may stop the machine. What it may not do becomes an exception of its
 //! own: UNDEFINED, or an external abort.
 
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 use crate::current::Current;
 use crate::hw::El1Reg;
+use crate::p2m::{Access, FaultOutcome};
 use crate::trap::abort::{DataAbort, Fault, InstrAbort, MmioAccess};
 use crate::trap::esr::{Esr, Exit, Wfx, advance};
 use crate::trap::inject::El1State;
@@ -15,7 +21,6 @@ use crate::trap::sysreg::{self, Caller, SysRegAccess, SysRegAction, VmReg};
 use crate::trap::timer::TimerReg;
 use crate::trap::{insn, setway, smccc};
 use crate::{call, guest_log, psci};
-use crate::p2m::{Access, FaultOutcome};
 use core::sync::atomic::Ordering;
 use xen_abi::hypercall::HYPERCALL_TAG;
 
@@ -62,7 +67,11 @@ pub fn handle_sync(cur: &mut Current<'_>, syndrome: Syndrome) {
         }
         Exit::Smc64 { .. } | Exit::Undefined { .. } => undefined(cur),
         Exit::Unknown { ec } => {
-            guest_log!(cur.domain, "unknown exception class {ec:#x} at {:#x}", cur.regs.pc);
+            guest_log!(
+                cur.domain,
+                "unknown exception class {ec:#x} at {:#x}",
+                cur.regs.pc
+            );
             undefined(cur);
         }
     }
@@ -83,7 +92,9 @@ fn wait(cur: &mut Current<'_>, wfx: Wfx) {
         Wfx::Wfi => cur.vcpu.block(),
         // Any of these may end early. A wait with timeout is rare enough to poll.
         Wfx::Wfe | Wfx::Wfit { .. } | Wfx::Wfet { .. } => {
-            cur.sys.sched.yield_current(cur.sys.hw, cur.sys.hw.this_cpu());
+            cur.sys
+                .sched
+                .yield_current(cur.sys.hw, cur.sys.hw.this_cpu());
         }
     }
 }
@@ -137,7 +148,11 @@ fn undefined(cur: &mut Current<'_>) {
 fn system_register(cur: &mut Current<'_>, access: SysRegAccess, esr: Esr) {
     let el0 = cur.regs.is_el0();
     // It matters to EL0 alone.
-    let cntkctl = if el0 { cur.sys.hw.read_el1(El1Reg::Cntkctl) } else { 0 };
+    let cntkctl = if el0 {
+        cur.sys.hw.read_el1(El1Reg::Cntkctl)
+    } else {
+        0
+    };
     let caller = Caller { el0, cntkctl };
     let value = cur.regs.get(access.rt);
     match sysreg::classify(access, caller, &cur.sys.id_regs) {
@@ -149,7 +164,10 @@ fn system_register(cur: &mut Current<'_>, access: SysRegAccess, esr: Esr) {
         }
         SysRegAction::Timer(reg) => physical_timer(cur, reg, access),
         SysRegAction::Sgi1r => cur.domain.vgic.sgi1r(cur.vcpu.id, value, &**cur.domain),
-        SysRegAction::SetWay => apply_set_way(cur, setway::on_set_way(cur.vcpu.tvm.load(Ordering::Relaxed))),
+        SysRegAction::SetWay => apply_set_way(
+            cur,
+            setway::on_set_way(cur.vcpu.tvm.load(Ordering::Relaxed)),
+        ),
         SysRegAction::VmReg(reg) => write_vm_register(cur, reg, value),
         SysRegAction::Actlr => {
             let value = cur.sys.hw.read_el1(El1Reg::Actlr);
@@ -221,7 +239,14 @@ fn data_abort(cur: &mut Current<'_>, abort: DataAbort, syndrome: Syndrome) {
     if !abort.ipa_valid() && retranslates(cur, syndrome.far, write) {
         return;
     }
-    guest_log!(cur.domain, "data abort: {ipa} (VA {:#x}), {}, at {:#x}, ESR {:#x}", syndrome.far, if write { "write" } else { "read" }, cur.regs.pc, syndrome.esr);
+    guest_log!(
+        cur.domain,
+        "data abort: {ipa} (VA {:#x}), {}, at {:#x}, ESR {:#x}",
+        syndrome.far,
+        if write { "write" } else { "read" },
+        cur.regs.pc,
+        syndrome.esr
+    );
     inject(cur, |state| state.data_abort(syndrome.far, write));
 }
 
@@ -229,12 +254,20 @@ fn data_abort(cur: &mut Current<'_>, abort: DataAbort, syndrome: Syndrome) {
 fn retranslates(cur: &Current<'_>, far: u64, write: bool) -> bool {
     let gva = crate::addr::Gva(far);
     let hw = cur.sys.hw;
-    cur.domain.p2m.while_stable(|| hw.gva_to_pa(gva, write)).is_some()
+    cur.domain
+        .p2m
+        .while_stable(|| hw.gva_to_pa(gva, write))
+        .is_some()
 }
 
 /// The bus refused an access that stage 2 allows: the guest gets what it would have had natively.
 fn handle_serror_like(cur: &mut Current<'_>, write: bool, syndrome: Syndrome) {
-    guest_log!(cur.domain, "external abort: VA {:#x}, at {:#x}", syndrome.far, cur.regs.pc);
+    guest_log!(
+        cur.domain,
+        "external abort: VA {:#x}, at {:#x}",
+        syndrome.far,
+        cur.regs.pc
+    );
     inject(cur, |state| state.data_abort(syndrome.far, write));
 }
 
@@ -244,7 +277,12 @@ fn instr_abort(cur: &mut Current<'_>, abort: InstrAbort, syndrome: Syndrome) {
     if maybe_mapped && cur.domain.p2m.resolve_fault(ipa, Access::Execute) == FaultOutcome::Retry {
         return;
     }
-    guest_log!(cur.domain, "instruction abort: {ipa} (VA {:#x}), ESR {:#x}", syndrome.far, syndrome.esr);
+    guest_log!(
+        cur.domain,
+        "instruction abort: {ipa} (VA {:#x}), ESR {:#x}",
+        syndrome.far,
+        syndrome.esr
+    );
     inject(cur, |state| state.instr_abort(syndrome.far));
 }
 
@@ -263,13 +301,22 @@ fn emulate(cur: &mut Current<'_>, abort: DataAbort, syndrome: Syndrome) {
     if done.is_some() {
         return step_over(cur, Esr(syndrome.esr));
     }
-    guest_log!(cur.domain, "bad access to an emulated device: {ipa}, at {:#x}, ESR {:#x}", cur.regs.pc, syndrome.esr);
+    guest_log!(
+        cur.domain,
+        "bad access to an emulated device: {ipa}, at {:#x}, ESR {:#x}",
+        cur.regs.pc,
+        syndrome.esr
+    );
     inject(cur, |state| state.data_abort(syndrome.far, abort.write()));
 }
 
 fn perform_access(cur: &mut Current<'_>, access: MmioAccess) -> Option<()> {
-    let write = access.write.then(|| access.store_value(cur.regs.get(access.reg)));
-    let value = cur.domain.access_device(cur.vcpu.id, access.ipa, access.size, write)?;
+    let write = access
+        .write
+        .then(|| access.store_value(cur.regs.get(access.reg)));
+    let value = cur
+        .domain
+        .access_device(cur.vcpu.id, access.ipa, access.size, write)?;
     if !access.write {
         cur.regs.set(access.reg, access.complete_read(value));
     }
@@ -282,9 +329,15 @@ fn emulate_instruction(cur: &mut Current<'_>, far: u64, ipa: crate::addr::Ipa) -
         return None;
     }
     let mut word = [0; 4];
-    cur.memory().read_bytes(crate::addr::Gva(cur.regs.pc), &mut word).ok()?;
+    cur.memory()
+        .read_bytes(crate::addr::Gva(cur.regs.pc), &mut word)
+        .ok()?;
     let operation = insn::decode(u32::from_le_bytes(word))?;
-    let sp = if cur.regs.pstate & 1 == 0 { El1Reg::SpEl0 } else { El1Reg::SpEl1 };
+    let sp = if cur.regs.pstate & 1 == 0 {
+        El1Reg::SpEl0
+    } else {
+        El1Reg::SpEl1
+    };
     let base = match operation.base {
         31 => cur.sys.hw.read_el1(sp),
         n => cur.regs.get(n),

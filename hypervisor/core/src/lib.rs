@@ -38,7 +38,11 @@ pub mod domain;
 pub mod event;
 pub mod exit;
 #[cfg(any(test, feature = "fake"))]
-#[allow(clippy::expect_used, clippy::arithmetic_side_effects, reason = "for tests")]
+#[allow(
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    reason = "for tests"
+)]
 pub mod fake;
 pub mod frame;
 pub mod grant;

@@ -9,7 +9,11 @@ use xen_abi::sched::{SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT};
 /// Performs `request`, with its answer in X0.
 pub fn handle(cur: &mut Current<'_>, request: PsciRequest) {
     let answer = match request {
-        PsciRequest::CpuOn { mpidr, entry, context } => cpu_on(cur, mpidr, entry, context),
+        PsciRequest::CpuOn {
+            mpidr,
+            entry,
+            context,
+        } => cpu_on(cur, mpidr, entry, context),
         PsciRequest::CpuOff => {
             cur.vcpu.go_down();
             return;

@@ -71,7 +71,9 @@ impl Timers {
 
     /// Sets (or moves) a deadline in this CPU's queue.
     pub fn set(&self, hw: &dyn Hw, deadline: u64, purpose: Purpose) {
-        let Some(queue) = self.cpus.get(hw.this_cpu().index()) else { return };
+        let Some(queue) = self.cpus.get(hw.this_cpu().index()) else {
+            return;
+        };
         let mut queue = queue.lock();
         queue.0.retain(|e| !e.purpose.same(&purpose));
         let at = queue.0.partition_point(|e| e.deadline > deadline);

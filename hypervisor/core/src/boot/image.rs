@@ -339,7 +339,9 @@ mod tests {
             Err(error) => return error,
         };
         let mut memory = alloc::vec![0; kernel.memory_size() as usize];
-        kernel.load(&mut memory, <[u8]>::copy_from_slice).unwrap_err()
+        kernel
+            .load(&mut memory, <[u8]>::copy_from_slice)
+            .unwrap_err()
     }
 
     #[test]
@@ -362,7 +364,10 @@ mod tests {
             );
             assert!(kernel.header.anywhere && kernel.header.page_size == PageSize::Size4K);
             let mut memory = alloc::vec![0; 0x1_0000];
-            assert_eq!(kernel.load(&mut memory, <[u8]>::copy_from_slice), Ok(plain.len()));
+            assert_eq!(
+                kernel.load(&mut memory, <[u8]>::copy_from_slice),
+                Ok(plain.len())
+            );
             assert_eq!(memory[..plain.len()], plain);
         }
     }

@@ -14,14 +14,17 @@
 
 mod access;
 mod console;
+mod domctl;
 mod event;
 mod grant;
 mod hvm;
+mod hypfs;
 mod memory;
 mod multicall;
 mod page;
 mod platform;
 mod sched;
+mod sysctl;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -97,6 +100,9 @@ fn single(cur: &mut Current<'_>, number: u64, args: Args) -> CallResult {
         hypercall::SCHED_OP => sched::sched_op(cur, args),
         hypercall::EVENT_CHANNEL_OP => event::event_channel_op(cur, args),
         hypercall::HVM_OP => hvm::hvm_op(cur, args),
+        hypercall::SYSCTL => sysctl::sysctl(cur, args),
+        hypercall::DOMCTL => domctl::domctl(cur, args),
+        hypercall::HYPFS_OP => hypfs::hypfs_op(cur, args),
         _ => Err(Errno::NoSys),
     }
 }

@@ -83,7 +83,7 @@ fn poll(cur: &Current<'_>, arg: GuestPtr<Poll>) -> CallResult {
     OK
 }
 
-/// `EINVAL` for a port there is not.
+/// `EINVAL` for a port that is not open.
 fn any_pending(cur: &Current<'_>, ports: &[u32]) -> Result<bool, Errno> {
     for &port in ports {
         if event::is_pending(&**cur.domain, port)? {

@@ -68,7 +68,10 @@ impl Domain {
             SHUTDOWN_REBOOT => ("shutdown: rebooting machine", SystemOp::Reset),
             SHUTDOWN_WATCHDOG => ("shutdown: watchdog rebooting machine", SystemOp::Reset),
             SHUTDOWN_CRASH => ("crashed: rebooting machine", SystemOp::Reset),
-            _ => ("shutdown (unknown reason): rebooting machine", SystemOp::Reset),
+            _ => (
+                "shutdown (unknown reason): rebooting machine",
+                SystemOp::Reset,
+            ),
         };
         log::info!("Hardware Dom0 {what}");
         if op == SystemOp::Reset && noreboot && reason != SHUTDOWN_REBOOT {
@@ -96,11 +99,18 @@ impl Domain {
         let mut life = self.life.lock();
         let (slot, answer) = match id.checked_sub(1) {
             None => {
-                let free = life.watchdogs.iter().position(Option::is_none).ok_or(Errno::NoSpc)?;
+                let free = life
+                    .watchdogs
+                    .iter()
+                    .position(Option::is_none)
+                    .ok_or(Errno::NoSpc)?;
                 (free, (free as u32).saturating_add(1))
             }
             Some(slot) => {
-                let armed = life.watchdogs.get(slot as usize).is_some_and(Option::is_some);
+                let armed = life
+                    .watchdogs
+                    .get(slot as usize)
+                    .is_some_and(Option::is_some);
                 armed.then_some(()).ok_or(Errno::Inval)?;
                 (slot as usize, 0)
             }

@@ -139,7 +139,12 @@ impl Domain {
         // SAFETY: the page is the domain's for as long as `shared_info`, which lives in the domain
         // beside the channels; only atomics touch it.
         let shared_page = unsafe { SharedPage::new(sys.map, shared_info.mfn(), None) };
-        let events = EventChannels::new(config.id, config.nr_vcpus, config.max_evtchn_port, shared_page)?;
+        let events = EventChannels::new(
+            config.id,
+            config.nr_vcpus,
+            config.max_evtchn_port,
+            shared_page,
+        )?;
         let maptrack_frames = sys.options.gnttab_max_maptrack_frames;
         let grants = GrantTable::new(sys, config.id, config.max_grant_frames, maptrack_frames)?;
         let cpus: Vec<CpuId> = sys.sched.online().collect();
@@ -161,7 +166,9 @@ impl Domain {
             vm_assist: AtomicU32::new(0),
             life: Lock::new(Life::default()),
             log_budget: LogBudget::default(),
-            last_ran: (0..sys.sched.nr_cpus()).map(|_| AtomicU32::new(u32::MAX)).collect(),
+            last_ran: (0..sys.sched.nr_cpus())
+                .map(|_| AtomicU32::new(u32::MAX))
+                .collect(),
             max_pages: AtomicU32::new(0),
             handle: Lock::new([0; 16]),
             vcpus: (0..config.nr_vcpus)
@@ -228,7 +235,10 @@ impl Domain {
         let mut base = 0u64;
         for &region in &self.gic_layout.gicr {
             if let Some(at) = offset(region) {
-                return self.vgic.redist_access(base.saturating_add(at), size, access, self).ok();
+                return self
+                    .vgic
+                    .redist_access(base.saturating_add(at), size, access, self)
+                    .ok();
             }
             base = base.saturating_add(region.1);
         }

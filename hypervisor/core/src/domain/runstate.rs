@@ -7,8 +7,6 @@ use crate::system::System;
 use xen_abi::vcpu::{RUNSTATE_OFFLINE, RunstateInfo, XEN_RUNSTATE_UPDATE};
 use zerocopy::FromZeros;
 
-
-
 /// One vCPU's states and times.
 #[derive(Clone, Copy)]
 pub struct RunstateArea {
@@ -22,7 +20,12 @@ pub struct RunstateArea {
 
 impl Default for RunstateArea {
     fn default() -> Self {
-        Self { state: RUNSTATE_OFFLINE, since: 0, time: [0; 4], guest: None }
+        Self {
+            state: RUNSTATE_OFFLINE,
+            since: 0,
+            time: [0; 4],
+            guest: None,
+        }
     }
 }
 

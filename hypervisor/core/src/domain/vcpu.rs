@@ -209,7 +209,8 @@ impl Vcpu {
         if let Some(range) = PaRange::new(mfn.base(), nr.saturating_mul(PAGE_SIZE)) {
             self.sys.hw.cache(range, CacheOp::CleanInvalidate);
         }
-        self.flush_from.store(gfn.0.saturating_add(nr), Ordering::Relaxed);
+        self.flush_from
+            .store(gfn.0.saturating_add(nr), Ordering::Relaxed);
         false
     }
 

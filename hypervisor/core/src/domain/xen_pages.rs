@@ -23,7 +23,12 @@ impl XenPage {
     /// `ENOMEM`.
     pub fn new(sys: &'static System, owner: DomId) -> Result<Self, Errno> {
         let mfn = sys.frames.alloc_shared(owner).map_err(|_| Errno::NoMem)?;
-        Ok(Self { sys, owner, mfn, gfn: Lock::new(None) })
+        Ok(Self {
+            sys,
+            owner,
+            mfn,
+            gfn: Lock::new(None),
+        })
     }
 
     /// The page.

@@ -150,10 +150,11 @@ pub fn set_priority(d: &dyn EventDomain, port: u32, priority: u32) -> Result<(),
     Ok(())
 }
 
-/// For `SCHEDOP_poll`: true if `port` is pending. `EINVAL` for a number without a port.
+/// For `SCHEDOP_poll`: true if `port` is pending, never for one of the hypervisor's. `EINVAL` for
+/// one that is not open.
 pub fn is_pending(d: &dyn EventDomain, port: u32) -> Result<bool, Errno> {
     let inner = d.events().lock();
-    inner.check(port)?;
-    let open = inner.ports.get(port).is_some_and(Port::is_guests);
-    Ok(open && inner.is_pending(port))
+    let entry = inner.ports.get(port).filter(|p| p.is_open());
+    let guests = entry.ok_or(Errno::Inval)?.is_guests();
+    Ok(guests && inner.is_pending(port))
 }

@@ -72,10 +72,13 @@ impl Port {
         last_queue: None,
     };
 
+    pub(super) const fn is_open(&self) -> bool {
+        !matches!(self.state, State::Free | State::Closing)
+    }
+
     /// Open, and its events are the guest's.
     pub(super) const fn is_guests(&self) -> bool {
-        !matches!(self.state, State::Free | State::Closing)
-            && matches!(self.consumer, Consumer::Guest)
+        self.is_open() && matches!(self.consumer, Consumer::Guest)
     }
 
     /// Connected to `port` of domain `id`.

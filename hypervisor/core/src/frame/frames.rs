@@ -191,8 +191,7 @@ impl Frames {
             return Err(FrameError::BadRange);
         }
         let pages = self.table.pages(mfn, nr).ok_or(FrameError::BadRange)?;
-        let swap =
-            |page: &PageInfo, from, to| page.update(|s| (s == from).then_some(to));
+        let swap = |page: &PageInfo, from, to| page.update(|s| (s == from).then_some(to));
         for (done, page) in pages.iter().enumerate() {
             if let Err(state) = swap(page, PageState::XEN, PageState::FREE) {
                 Table::set(pages.get(..done).unwrap_or_default(), PageState::XEN);

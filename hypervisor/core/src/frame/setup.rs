@@ -31,7 +31,11 @@ impl Frames {
             return Err(FrameError::TooManyBanks);
         }
 
-        let own = place(ranges, reserved, size_of::<PageInfo>().saturating_mul(entries))?;
+        let own = place(
+            ranges,
+            reserved,
+            size_of::<PageInfo>().saturating_mul(entries),
+        )?;
         hw.scrub(own);
         let owned_at = own.start;
         let table_at = Pa(own.start.0.saturating_add(OWNED_SIZE));
@@ -190,7 +194,9 @@ fn place(banks: &[Bank], reserved: &[PaRange], bytes: usize) -> Result<PaRange, 
         start: Pa(0),
         end: Pa(0),
     };
-    let size = (bytes as u64).next_multiple_of(PAGE_SIZE).saturating_add(OWNED_SIZE);
+    let size = (bytes as u64)
+        .next_multiple_of(PAGE_SIZE)
+        .saturating_add(OWNED_SIZE);
     for bank in banks.iter().rev() {
         let (mut at, mut best) = (bank.range().start, None);
         while let Some(gap) = gap(at, bank.range().end, reserved, NOWHERE) {

@@ -128,7 +128,10 @@ impl Translation<Stage2Attributes> for Tables {
     fn allocate_table(&mut self) -> (NonNull<PageTable<Stage2Attributes>>, PhysicalAddress) {
         let mut pool = self.pool.lock();
         let frames = pool.frames;
-        #[allow(clippy::unreachable, reason = "no way to fail; whoever maps has reserved")]
+        #[allow(
+            clippy::unreachable,
+            reason = "no way to fail; whoever maps has reserved"
+        )]
         let Some(mfn) = pool.ready.pop(frames) else {
             unreachable!("a stage-2 table that was not reserved");
         };
@@ -144,7 +147,10 @@ impl Translation<Stage2Attributes> for Tables {
     }
 
     fn physical_to_virtual(&self, pa: PhysicalAddress) -> NonNull<PageTable<Stage2Attributes>> {
-        #[allow(clippy::unreachable, reason = "no way to fail; RAM is not at address 0")]
+        #[allow(
+            clippy::unreachable,
+            reason = "no way to fail; RAM is not at address 0"
+        )]
         let Some(table) = NonNull::new(self.map.ptr(Pa(pa.0 as u64)).cast()) else {
             unreachable!("a stage-2 table at address 0");
         };

@@ -40,7 +40,9 @@ impl Inner {
             let part = part.and_then(|leaf| leaf.part(entry.span.start, entry.span.end));
             match (&mut run, part) {
                 (None, part) => run = part,
-                (Some(run), Some(part)) if run.mfn.checked_add(run.span.pages()) == Some(part.mfn) => {
+                (Some(run), Some(part))
+                    if run.mfn.checked_add(run.span.pages()) == Some(part.mfn) =>
+                {
                     run.span.end = part.span.end;
                 }
                 (Some(_), _) => return ControlFlow::Break(()),

@@ -185,18 +185,17 @@ impl Scheduler {
 
     /// CPUs that take part.
     pub fn online(&self) -> impl Iterator<Item = CpuId> + '_ {
-        let online = |(i, c): (usize, &Cpu)| {
-            c.online
-                .load(Ordering::Acquire)
-                .then_some(CpuId(i as u32))
-        };
+        let online =
+            |(i, c): (usize, &Cpu)| c.online.load(Ordering::Acquire).then_some(CpuId(i as u32));
         self.cpus.iter().enumerate().filter_map(online)
     }
 
     /// True once for each request that `cpu` chooses anew.
     #[inline]
     pub fn take_resched(&self, cpu: CpuId) -> bool {
-        let Some(c) = self.cpus.get(cpu.index()) else { return false };
+        let Some(c) = self.cpus.get(cpu.index()) else {
+            return false;
+        };
         c.resched.load(Ordering::Relaxed) && c.resched.swap(false, Ordering::SeqCst)
     }
 
@@ -215,7 +214,9 @@ impl Scheduler {
     pub fn wake(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>) {
         loop {
             let home = vcpu.sched.home();
-            let Some(cpu) = self.cpus.get(home.index()) else { return };
+            let Some(cpu) = self.cpus.get(home.index()) else {
+                return;
+            };
             let mut queue = cpu.queue.lock();
             if vcpu.sched.home() != home {
                 continue;
@@ -245,13 +246,18 @@ impl Scheduler {
         if vcpu.sched.pinned.load(Ordering::Relaxed) {
             return None;
         }
-        self.online()
-            .find(|c| self.cpus.get(c.index()).is_some_and(|c| c.idle.load(Ordering::Relaxed)))
+        self.online().find(|c| {
+            self.cpus
+                .get(c.index())
+                .is_some_and(|c| c.idle.load(Ordering::Relaxed))
+        })
     }
 
     /// Chooses what `cpu` does next, and until when if it must choose again by then.
     pub fn choose(&self, hw: &dyn Hw, this: CpuId) -> (Next, Option<u64>) {
-        let Some(cpu) = self.cpus.get(this.index()) else { return (Next::Idle, None) };
+        let Some(cpu) = self.cpus.get(this.index()) else {
+            return (Next::Idle, None);
+        };
         cpu.resched.store(false, Ordering::SeqCst);
         let now = hw.now();
         let mut queue = cpu.queue.lock();
@@ -291,7 +297,9 @@ impl Scheduler {
 
     /// Puts the running vCPU of `cpu` behind the others (`SCHEDOP_yield`, WFE).
     pub fn yield_current(&self, hw: &dyn Hw, this: CpuId) {
-        let Some(cpu) = self.cpus.get(this.index()) else { return };
+        let Some(cpu) = self.cpus.get(this.index()) else {
+            return;
+        };
         let mut queue = cpu.queue.lock();
         if queue.waiting() > 0 {
             queue.yield_current();

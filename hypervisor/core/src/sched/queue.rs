@@ -55,9 +55,15 @@ impl RunQueue {
 
     /// True if `vcpu`, just admitted, should not wait for the slice of the one that runs.
     pub(super) fn preempts(&self, vcpu: &Vcpu, now: u64, margin: u64) -> bool {
-        let Some(current) = &self.current else { return true };
+        let Some(current) = &self.current else {
+            return true;
+        };
         let ran = current.sched.weighted(now.saturating_sub(self.started));
-        let current = current.sched.vruntime.load(Ordering::Relaxed).saturating_add(ran);
+        let current = current
+            .sched
+            .vruntime
+            .load(Ordering::Relaxed)
+            .saturating_add(ran);
         vcpu.sched
             .vruntime
             .load(Ordering::Relaxed)
@@ -67,7 +73,9 @@ impl RunQueue {
 
     /// Accounts the current vCPU and puts it back among the ready, or out if it may not run.
     pub(super) fn stop_current(&mut self, now: u64, slice: u64) {
-        let Some(vcpu) = self.current.take() else { return };
+        let Some(vcpu) = self.current.take() else {
+            return;
+        };
         let ran = now.saturating_sub(self.started);
         vcpu.sched.run_ticks.fetch_add(ran, Ordering::Relaxed);
         let weighted = vcpu.sched.weighted(ran);
@@ -76,7 +84,11 @@ impl RunQueue {
             .vruntime
             .fetch_add(weighted, Ordering::Relaxed)
             .saturating_add(weighted);
-        let least = self.ready.iter().map(|v| v.sched.vruntime.load(Ordering::Relaxed)).min();
+        let least = self
+            .ready
+            .iter()
+            .map(|v| v.sched.vruntime.load(Ordering::Relaxed))
+            .min();
         let reached = least.map_or(vruntime, |l| l.min(vruntime));
         self.min_vruntime = self.min_vruntime.max(reached);
         if vcpu.sched.flags() == 0 {
@@ -105,9 +117,16 @@ impl RunQueue {
 
     /// Lets the current vCPU pass for one that has run longest.
     pub(super) fn yield_current(&mut self) {
-        let most = self.ready.iter().map(|v| v.sched.vruntime.load(Ordering::Relaxed)).max();
+        let most = self
+            .ready
+            .iter()
+            .map(|v| v.sched.vruntime.load(Ordering::Relaxed))
+            .max();
         if let (Some(current), Some(most)) = (&self.current, most) {
-            current.sched.vruntime.fetch_max(most.saturating_add(1), Ordering::Relaxed);
+            current
+                .sched
+                .vruntime
+                .fetch_max(most.saturating_add(1), Ordering::Relaxed);
         }
     }
 

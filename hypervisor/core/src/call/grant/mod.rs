@@ -39,7 +39,7 @@ pub(super) fn grant_table_op(cur: &mut Current<'_>, [cmd, array, count, ..]: Arg
         GNTTABOP_COPY => call.batches(cur, copy::copy),
         GNTTABOP_QUERY_SIZE => table::query_size(cur, call.only()?),
         GNTTABOP_SETUP_TABLE => table::setup_table(cur, call.only()?),
-        GNTTABOP_SET_VERSION => table::set_version(cur, call.only()?),
+        GNTTABOP_SET_VERSION => table::set_version(cur, GuestPtr::new(array)),
         GNTTABOP_GET_STATUS_FRAMES => table::get_status_frames(cur, call.only()?),
         GNTTABOP_GET_VERSION => table::get_version(cur, GuestPtr::new(array)),
         GNTTABOP_SWAP_GRANT_REF => call.each(cur, table::swap_grant_ref),

@@ -218,9 +218,14 @@ fn counts_and_commands() {
         assert_eq!(guest.call(GRANT_TABLE_OP, &[cmd, 0, 1]), ENOSYS);
     }
     assert_eq!(guest.call(GRANT_TABLE_OP, &[4, 0, 1]), EOPNOTSUPP);
-    for cmd in [2, 6, 8, 9] {
+    for cmd in [2, 6, 9] {
         assert_eq!(guest.call(GRANT_TABLE_OP, &[cmd, 0, 0]), EINVAL);
         assert_eq!(guest.call(GRANT_TABLE_OP, &[cmd, 0, 1]), EFAULT);
+    }
+    let version = guest.put(&1u32);
+    for count in [0, 1, 5] {
+        assert_eq!(guest.call(GRANT_TABLE_OP, &[8, 0, count]), EFAULT);
+        assert_eq!(guest.call(GRANT_TABLE_OP, &[8, version, count]), 0);
     }
     for cmd in [0, 1, 5, 11, 12] {
         assert_eq!(guest.call(GRANT_TABLE_OP, &[cmd, 0, 0]), 0);

@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod control;
 mod event;
 mod general;
 mod grant;

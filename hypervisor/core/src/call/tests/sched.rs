@@ -123,7 +123,10 @@ fn polls() {
         timeout: 0,
     };
     assert_eq!(machine.domu().op(SCHED_OP, 3, too_many).0, EINVAL);
-    assert_eq!(poll(&mut machine, &[5000], 0), EINVAL);
+    // No port, one that is closed, and one that is open too.
+    for ports in [&[5000], &[0], &[20], &[far[0], 20][..]] {
+        assert_eq!(poll(&mut machine, ports, 0), EINVAL);
+    }
     assert_eq!(flags(machine.domu()), 0);
     // One port: only that one wakes.
     assert_eq!(poll(&mut machine, &far[..1], 0), 0);

@@ -84,7 +84,10 @@ fn workarounds() {
 fn of_two_cpus_the_worse_counts() {
     use Mitigation::{NotRequired, NotSupported, Required};
     let both = |a, b| {
-        let one = |wa1| Mitigations { wa1, ..Mitigations::default() };
+        let one = |wa1| Mitigations {
+            wa1,
+            ..Mitigations::default()
+        };
         assert_eq!(one(a).combine(one(b)).wa1, one(b).combine(one(a)).wa1);
         one(a).combine(one(b)).wa1
     };
