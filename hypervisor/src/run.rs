@@ -81,10 +81,7 @@ fn idle(cpu: &PerCpu, sys: &'static System, loaded: &mut Option<(Arc<Domain>, Ar
         *loaded = None;
     }
     cpu.running.set(u32::MAX);
-    if let Some(esr) = el2::take_serror() {
-        log::warn!("SError, ESR {esr:#x}, on an idle CPU");
-        sys.hw.inject_serror();
-    }
+    deliver_late_serror(sys, loaded.as_ref().map(|(domain, vcpu)| (domain, vcpu)));
     dsb_sy();
     // SAFETY: waits; a pending interrupt ends it although it is masked.
     unsafe { core::arch::asm!("wfi", options(nostack)) };
@@ -223,15 +220,31 @@ fn refill(domain: &Arc<Domain>, vcpu: &Vcpu) {
     gic.write_hcr(HCR_EN | wanted.bits());
 }
 
+/// An SError that arrived after its guest was left goes to the vCPU that is `loaded` still, or to
+/// nobody.
+fn deliver_late_serror(sys: &System, loaded: Option<(&Arc<Domain>, &Arc<Vcpu>)>) {
+    let Some(esr) = el2::take_serror() else {
+        return;
+    };
+    assert!(
+        !sys.options.serrors_panic,
+        "SError, ESR {esr:#x} (serrors=panic)"
+    );
+    match loaded {
+        Some((domain, vcpu)) => {
+            log::warn!("SError, ESR {esr:#x}, after {}v{} ran", domain.id, vcpu.id);
+            sys.hw.inject_serror();
+        }
+        None => log::error!("SError, ESR {esr:#x}, on an idle CPU"),
+    }
+}
+
 /// Moves a vCPU's state out of the CPU. Another CPU may take the vCPU once this is done.
 fn unload(cpu: &PerCpu, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
     let gic = &machine::get().gic;
     // SAFETY: the vCPU is marked as loaded here, so nobody else touches its registers.
     let context = unsafe { &mut *vcpu.context.get() };
-    if let Some(esr) = el2::take_serror() {
-        log::warn!("SError, ESR {esr:#x}, while {}v{} ran", domain.id, vcpu.id);
-        sys.hw.inject_serror();
-    }
+    deliver_late_serror(sys, Some((domain, vcpu)));
     context.sys.hcr_el2 = mrs!("hcr_el2");
     context::save(&mut context.sys, &mut context.fp);
     el2::switch_vdisr(&mut context.sys.vdisr_el2, 0);

@@ -124,14 +124,7 @@ impl Dom0 {
     pub fn power_off(&mut self) -> Result<()> {
         self.start("poweroff -f")?;
         self.console.wait_for_end(END)?;
-        let transcript = self.console.transcript();
-        let is_error = |line: &&str| line.starts_with("(XL)") && line.contains("ERROR: ");
-        let errors: Vec<_> = transcript.lines().filter(is_error).collect();
-        if errors.is_empty() {
-            return Ok(());
-        }
-        let message = format!("the hypervisor reported: {}", errors.join("\n    "));
-        Err(self.console.failure(&message))
+        expect_no_errors(&self.console)
     }
 
     /// Types `command` and does not wait for its end: it may be the last one.
@@ -152,6 +145,21 @@ impl Dom0 {
         self.console.expect(&begin, COMMAND)?;
         Ok(())
     }
+}
+
+/// Fails if the hypervisor has reported an error.
+///
+/// # Errors
+/// With what it reported.
+pub fn expect_no_errors(console: &Console) -> Result<()> {
+    let transcript = console.transcript();
+    let is_error = |line: &&str| line.starts_with("(XL)") && line.contains("ERROR: ");
+    let errors: Vec<_> = transcript.lines().filter(is_error).collect();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the hypervisor reported: {}", errors.join("\n    "));
+    Err(console.failure(&message))
 }
 
 /// Takes out what the hypervisor said while a command ran.

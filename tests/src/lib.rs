@@ -4,7 +4,8 @@
 //! - [`debian`] fetches the pinned packages; [`module`], [`cpio`] and [`initramfs`] make dom0's initramfs of them.
 //! - [`machine`] describes a machine, [`trampoline`] and [`device_tree`] what is unusual about it; [`console`] runs it;
 //!   [`dom0`] talks to a booted dom0.
-//! - [`scenario`] holds the tests proper, with [`pairwise`] choosing the machines; [`runner`] selects, runs and counts.
+//! - [`scenario`] holds the tests proper, with [`pairwise`] choosing the machines; [`runner`] selects, runs and counts;
+//!   [`tap`] judges what the guest stub printed.
 //! - [`bench`] compares costs with Xen's; [`symbolize`] reads backtraces.
 
 pub mod bench;
@@ -21,5 +22,6 @@ pub mod pairwise;
 pub mod runner;
 pub mod scenario;
 pub mod symbolize;
+pub mod tap;
 pub mod trampoline;
 pub mod workspace;

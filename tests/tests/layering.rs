@@ -109,10 +109,6 @@ const UNSAFE: &[(&str, &str)] = &[
     ),
     (
         "hypervisor/core/src/p2m/entry.rs",
-        "a descriptor in a table of the tree is an atomic",
-    ),
-    (
-        "hypervisor/core/src/p2m/entry.rs",
         "descriptors that the processor reads meanwhile",
     ),
     (

@@ -34,6 +34,8 @@ pub(crate) struct Facts {
     pub(crate) grant_region: Region,
     /// Unused addresses, where pages of others may be mapped; empty ones at the end.
     pub(crate) extended_regions: [Region; REGIONS],
+    /// QEMU's configuration device: nothing answers in the rest of its page. None elsewhere.
+    pub(crate) fw_cfg: Option<u64>,
     /// Command line.
     pub(crate) arguments: &'static str,
 }
@@ -78,6 +80,10 @@ pub(crate) fn read(address: u64) {
         event_interrupt: interrupt(xen, 0),
         grant_region,
         extended_regions: extended,
+        fw_cfg: tree.find_compatible(&["qemu,fw-cfg-mmio"]).map(|node| {
+            let [registers] = regions(node);
+            registers.base
+        }),
         arguments: tree
             .find_node("/chosen")
             .and_then(|chosen| text(chosen, "bootargs"))

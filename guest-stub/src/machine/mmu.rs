@@ -66,3 +66,30 @@ pub(crate) fn map_for_el0(address: u64) {
     barrier::dsb();
     barrier::isb();
 }
+
+/// Where [`with_table`] has its gigabyte.
+pub(crate) const TABLE_OFFSET: u64 = 200 * GIB;
+/// Table descriptor.
+const NEXT_TABLE: u64 = 3;
+
+/// Runs `body` while the gigabyte at [`TABLE_OFFSET`] is translated by what lies at `table`.
+pub(crate) fn with_table<R>(table: u64, body: impl FnOnce() -> R) -> R {
+    set_entry(TABLE_OFFSET, table | NEXT_TABLE);
+    let result = body();
+    set_entry(TABLE_OFFSET, 0);
+    result
+}
+
+/// Changes the entry of a gigabyte that nobody else uses.
+fn set_entry(address: u64, entry: u64) {
+    // SAFETY: link.ld sets the page aside for this table; its entries are atomics.
+    let table = unsafe { &TABLE };
+    if let Some(place) = table.get((address / GIB) as usize) {
+        place.store(entry, Ordering::Relaxed);
+    }
+    barrier::dsb();
+    // SAFETY: forgetting translations changes no memory; those in use are walked again.
+    unsafe { core::arch::asm!("tlbi vmalle1is", options(nostack, preserves_flags)) };
+    barrier::dsb();
+    barrier::isb();
+}

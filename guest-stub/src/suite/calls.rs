@@ -18,9 +18,11 @@ use xen_abi::vcpu::{RegisterRunstateMemoryArea, VCPUOP_REGISTER_RUNSTATE_MEMORY_
 use xen_abi::version::{FeatureInfo, XENVER_GET_FEATURES};
 use xen_abi::xen::{DOMID_SELF, MulticallEntry};
 
-use super::check::{Check, Outcome, check, ensure, ensure_eq};
+use super::check::{Check, Failure, Outcome, check, ensure, ensure_eq, value};
 use crate::machine::dt::facts;
+use crate::machine::exception::attempt;
 use crate::machine::mmio::{read64, write64};
+use crate::machine::mmu;
 use crate::xen::hypercall::{hypercall, operate};
 use crate::xen::memory::{add_to_physmap, remove_from_physmap, reservation};
 use crate::xen::page::Page;
@@ -63,6 +65,12 @@ pub(super) const CHECKS: &[Check] = &[
     check("what is not there", absent),
     check("a buffer that is not mapped", unmapped),
     check("a buffer in device memory", device_buffer),
+    check("a buffer's table that nobody has", table_nowhere),
+    check(
+        "a buffer's table where the bus gives an error",
+        table_bus_error,
+    )
+    .hangs("Xen takes the abort of the walk itself and panics"),
     check("a buffer over two pages", crossing),
     check("multicall", multicall),
     check("a long multicall", long_multicall),
@@ -288,7 +296,7 @@ fn balloon() -> Outcome {
             1,
             "giving up, round {round}"
         );
-        let hole = crate::machine::exception::attempt(|| read64(frame << 12));
+        let hole = attempt(|| read64(frame << 12));
         let back = reservation(XENMEM_POPULATE_PHYSMAP, frame);
         ensure!(hole.is_err(), "the page given up can still be read");
         ensure_eq!(back, 1, "getting back, round {round}");
@@ -514,6 +522,41 @@ fn device_buffer() -> Outcome {
         (XEN_VERSION, [1, distributor, 0], EFAULT),
         (EVENT_CHANNEL_OP, [4, distributor, 0], EFAULT),
     ])
+}
+
+/// Calls with a buffer whose level 2 descriptor would be read at `descriptor`.
+fn table_at(descriptor: u64) -> Outcome {
+    let table = descriptor & !0xfff;
+    let address = mmu::TABLE_OFFSET + (descriptor - table) / 8 * 0x20_0000;
+    mmu::with_table(table, || {
+        answers(&[
+            (XEN_VERSION, [1, address, 0], EFAULT),
+            (EVENT_CHANNEL_OP, [4, address, 0], EFAULT),
+            (MULTICALL, [address, 1, 0], EFAULT),
+        ])
+    })
+}
+
+fn table_nowhere() -> Outcome {
+    let facts = facts();
+    for descriptor in [
+        facts.gic.distributor() + 0x800,
+        facts.extended_regions[0].base,
+        facts.grant_region.base + 8,
+        0x7fff_ffff_f000,
+    ] {
+        table_at(descriptor)?;
+    }
+    Ok(())
+}
+
+fn table_bus_error() -> Outcome {
+    let Some(registers) = facts().fw_cfg else {
+        return Err(Failure::Skipped("no page is known to have a hole"));
+    };
+    mmu::map(registers, 8, mmu::Kind::Device);
+    value(attempt(|| read64(registers)), "a load from fw-cfg")?;
+    table_at(registers + 0x800)
 }
 
 static TWO: [Page; 2] = [const { Page::new() }; 2];

@@ -14,7 +14,7 @@ pub mod rank {
     pub const DOMAINS: u8 = 20;
     /// A domain's life: state, pause count, memory accounting.
     pub const DOMAIN: u8 = 30;
-    /// A domain's grant table.
+    /// Where a page of the hypervisor's is mapped in its domain; the grant tables are one below.
     pub const GRANT: u8 = 40;
     /// A domain's stage-2 tables.
     pub const P2M: u8 = 50;
@@ -22,8 +22,6 @@ pub mod rank {
     pub const FRAMES: u8 = 60;
     /// A domain's event channels.
     pub const EVTCHN: u8 = 70;
-    /// One FIFO event queue.
-    pub const EVTCHN_QUEUE: u8 = 75;
     /// A domain's virtual distributor.
     pub const VGIC_DIST: u8 = 80;
     /// A vCPU's interrupt lists.

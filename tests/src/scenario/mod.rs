@@ -13,6 +13,7 @@ mod options;
 mod panic;
 mod refusal;
 mod stray;
+mod stub;
 
 use std::path::PathBuf;
 
@@ -107,6 +108,7 @@ impl Stage {
 pub fn all() -> Vec<Scenario> {
     [
         refusal::scenarios(),
+        stub::scenarios(),
         boot::scenarios(),
         anywhere::scenarios(),
         memory::scenarios(),
