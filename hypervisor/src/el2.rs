@@ -72,33 +72,9 @@ impl Hw for El2 {
     fn cache(&self, range: PaRange, op: CacheOp) {
         match op {
             CacheOp::Clean => by_line!("cvac", range),
-            CacheOp::CleanInvalidate => by_line!("civac", range),
-            CacheOp::Invalidate => {
-                // A line only partly in the range may hold somebody's newer data beside it.
-                let line = dcache_line();
-                let (start, end) = (range.start.0, range.end.0);
-                let (inner_start, inner_end) = (start.next_multiple_of(line), end & !(line - 1));
-                for edge in [start, end] {
-                    if !edge.is_multiple_of(line) {
-                        by_line!(
-                            "civac",
-                            PaRange {
-                                start: Pa(edge),
-                                end: Pa(edge + 1)
-                            }
-                        );
-                    }
-                }
-                if inner_start < inner_end {
-                    by_line!(
-                        "ivac",
-                        PaRange {
-                            start: Pa(inner_start),
-                            end: Pa(inner_end)
-                        }
-                    );
-                }
-            }
+            // To invalidate alone could discard what somebody else wrote: in the rest of a line,
+            // or, by one who may only read it, anywhere.
+            CacheOp::CleanInvalidate | CacheOp::Invalidate => by_line!("civac", range),
         }
         dsb_sy();
     }

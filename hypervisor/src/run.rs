@@ -12,6 +12,7 @@ use hv_core::domain::context::{Context, Regs};
 use hv_core::domain::vcpu::Vcpu;
 use hv_core::domain::{Domain, PPI_VIRT_TIMER};
 use hv_core::exit::{self, Syndrome};
+use hv_core::guest_log;
 use hv_core::sched::{Next, pause};
 use hv_core::system::System;
 use hv_core::timer::Purpose;
@@ -74,7 +75,7 @@ pub(crate) fn run() -> ! {
 /// Waits for an interrupt, with the last vCPU's state still in the CPU.
 fn idle(cpu: &PerCpu, sys: &'static System, loaded: &mut Option<(Arc<Domain>, Arc<Vcpu>)>) {
     if let Some((domain, vcpu)) = loaded
-        && (!vcpu.is_up() || vcpu.sched.home() != cpu.id)
+        && (vcpu.sched.flags() & (pause::DOWN | pause::DOMAIN) != 0 || vcpu.sched.home() != cpu.id)
     {
         let domain = domain.clone();
         unload(cpu, sys, &domain, &vcpu.clone());
@@ -232,7 +233,12 @@ fn deliver_late_serror(sys: &System, loaded: Option<(&Arc<Domain>, &Arc<Vcpu>)>)
     );
     match loaded {
         Some((domain, vcpu)) => {
-            log::warn!("SError, ESR {esr:#x}, after {}v{} ran", domain.id, vcpu.id);
+            guest_log!(
+                domain,
+                "SError, ESR {esr:#x}, after {}v{} ran",
+                domain.id,
+                vcpu.id
+            );
             sys.hw.inject_serror();
         }
         None => log::error!("SError, ESR {esr:#x}, on an idle CPU"),

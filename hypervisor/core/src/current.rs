@@ -21,6 +21,11 @@ pub struct Current<'a> {
 }
 
 impl Current<'_> {
+    /// True if long work must pause: an interrupt waits, or this vCPU may no longer run.
+    pub fn must_give_way(&self) -> bool {
+        self.sys.hw.irq_pending() || self.sys.sched.wants_choice(self.sys.hw.this_cpu())
+    }
+
     /// Its memory.
     pub fn memory(&self) -> GuestMemory {
         GuestMemory::new(self.sys, self.domain.id)

@@ -230,13 +230,24 @@ fn data_abort(cur: &mut Current<'_>, abort: DataAbort, syndrome: Syndrome) {
     if abort.ipa_valid() && !abort.s1ptw() && cur.domain.is_emulated(ipa) {
         return emulate(cur, abort, syndrome);
     }
-    // A break-before-make may have been under way.
-    let write = abort.write() && !abort.cache_maintenance() && !abort.s1ptw();
+    let denied = matches!(abort.fault(), Fault::Permission { .. });
+    if denied && abort.cache_maintenance() {
+        // Of a page the guest may only read: not its to maintain.
+        let esr = Esr(syndrome.esr);
+        return step_over(cur, esr);
+    }
+    // A break-before-make may have been under way. A table walk that was denied wanted to write.
+    let write = if abort.s1ptw() {
+        denied
+    } else {
+        abort.write() && !abort.cache_maintenance()
+    };
     let access = if write { Access::Write } else { Access::Read };
     if abort.ipa_valid() && cur.domain.p2m.resolve_fault(ipa, access) == FaultOutcome::Retry {
         return;
     }
-    if !abort.ipa_valid() && retranslates(cur, syndrome.far, write) {
+    let transient = denied || matches!(abort.fault(), Fault::Translation { .. });
+    if !abort.ipa_valid() && transient && retranslates(cur, syndrome.far, write) {
         return;
     }
     guest_log!(

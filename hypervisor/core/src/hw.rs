@@ -11,7 +11,7 @@ use crate::addr::{CpuId, Gva, Pa, PaRange};
 pub enum CacheOp {
     /// `DC CVAC`.
     Clean,
-    /// `DC IVAC`, but lines only partly in the range are cleaned too.
+    /// What was cached is forgotten; it may be cleaned first (`DC CIVAC`), so that nobody's data are lost.
     Invalidate,
     /// `DC CIVAC`.
     CleanInvalidate,

@@ -37,7 +37,7 @@ fn write(cur: &Current<'_>, count: u32, buffer: Gva) -> CallResult {
         cur.sys.hw.console_write(bytes);
         left = left.saturating_sub(len);
         at = at.checked_add(len as u64).ok_or(Errno::Fault)?;
-        if left > 0 && cur.sys.hw.irq_pending() {
+        if left > 0 && cur.must_give_way() {
             let cmd = CONSOLEIO_WRITE.into();
             return Ok(Outcome::Again([cmd, left as u64, at.0, 0, 0]));
         }

@@ -129,7 +129,7 @@ fn reset(cur: &Current<'_>, arg: u64) -> CallResult {
         return Err(Errno::Inval);
     }
     while event::reset(&*domain, RESET_BUDGET)? == Progress::More {
-        if cur.sys.hw.irq_pending() {
+        if cur.must_give_way() {
             return Ok(Outcome::Again([EVTCHNOP_RESET_CONT.into(), arg, 0, 0, 0]));
         }
     }

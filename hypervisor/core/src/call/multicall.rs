@@ -19,7 +19,7 @@ pub(super) fn multicall(cur: &mut Current<'_>, [list, count, ..]: Args) -> CallR
         Ok(Outcome::Again([rest, count.saturating_sub(done), 0, 0, 0]))
     };
     for n in 0..count {
-        if n > 0 && cur.sys.hw.irq_pending() {
+        if n > 0 && cur.must_give_way() {
             return from(n);
         }
         let entry = list.at(n)?;

@@ -83,7 +83,9 @@ impl Domain {
 
     /// Stops a domain that did what it must not.
     pub fn crash(&self, why: &str) {
-        log::error!("{} crashed: {why}", self.id);
+        if self.life.lock().shutdown_code.is_none() {
+            log::error!("{} crashed: {why}", self.id);
+        }
         self.shutdown(SHUTDOWN_CRASH);
     }
 

@@ -5,6 +5,7 @@ use super::Domain;
 use super::context::Context;
 use super::runstate::RunstateArea;
 use crate::addr::{CpuId, Gfn, PAGE_SIZE, PaRange};
+use crate::event::EventDomain;
 use crate::hw::CacheOp;
 use crate::p2m::RamScan;
 use crate::sched::{SchedState, pause};
@@ -90,20 +91,11 @@ impl Vcpu {
 
     /// Starts a vCPU that is down, as new. False if it is up already.
     pub fn start(self: &Arc<Self>, domain: &Domain, start: Start) -> bool {
-        self.start_reset(start, || {
-            domain.vgic.reset_vcpu(self.id, domain);
-            domain
-                .vgic
-                .set_line(Some(self.id), super::PPI_PHYS_TIMER, false, domain);
-        })
+        self.start_in(Some(domain), start)
     }
 
-    /// As [`Vcpu::start`]; `reset_interrupts` runs while it is still surely down.
-    pub(crate) fn start_reset(
-        self: &Arc<Self>,
-        start: Start,
-        reset_interrupts: impl FnOnce(),
-    ) -> bool {
+    /// As [`Vcpu::start`]; without a domain there are no interrupts to reset.
+    pub(crate) fn start_in(self: &Arc<Self>, domain: Option<&Domain>, start: Start) -> bool {
         let mut slot = self.start.lock();
         if self.is_up() {
             return false;
@@ -112,12 +104,22 @@ impl Vcpu {
         *self.ptimer.lock() = PhysTimer::default();
         self.tvm.store(false, Ordering::Relaxed);
         self.flush_from.store(u64::MAX, Ordering::Relaxed);
-        reset_interrupts();
+        if let Some(domain) = domain {
+            let line = Some(self.id);
+            domain.vgic.reset_vcpu(self.id, domain);
+            domain
+                .vgic
+                .set_line(line, super::PPI_PHYS_TIMER, false, domain);
+        }
         self.start_pending.store(true, Ordering::SeqCst);
         let runnable = self
             .sched
             .clear(pause::DOWN | pause::BLOCKED | pause::POLLING);
         drop(slot);
+        // Events that were announced before are not announced again by themselves.
+        if let Some(domain) = domain.filter(|d| d.events.upcall_pending(self.id)) {
+            domain.upcall(self.id);
+        }
         if runnable {
             self.sys.sched.wake(self.sys.hw, self);
         }
@@ -217,10 +219,9 @@ impl Vcpu {
     /// Brings the interrupt line of the emulated physical timer up to date, and its deadline.
     pub fn update_ptimer(self: &Arc<Self>, domain: &Domain) {
         let now = self.sys.hw.now();
-        let (line, deadline) = {
-            let timer = self.ptimer.lock();
-            (timer.line(now), timer.deadline())
-        };
+        // Held until all follows from it: two CPUs may do this at once.
+        let timer = self.ptimer.lock();
+        let (line, deadline) = (timer.line(now), timer.deadline());
         domain
             .vgic
             .set_line(Some(self.id), super::PPI_PHYS_TIMER, line, domain);

@@ -199,6 +199,12 @@ impl Scheduler {
         c.resched.load(Ordering::Relaxed) && c.resched.swap(false, Ordering::SeqCst)
     }
 
+    /// True if `cpu` was asked to choose anew and has not yet.
+    pub fn wants_choice(&self, cpu: CpuId) -> bool {
+        let cpu = self.cpus.get(cpu.index());
+        cpu.is_some_and(|c| c.resched.load(Ordering::SeqCst))
+    }
+
     /// Makes `cpu` choose anew, soon.
     pub fn resched(&self, hw: &dyn Hw, cpu: CpuId) {
         if let Some(c) = self.cpus.get(cpu.index()) {

@@ -55,6 +55,10 @@ impl Vgic {
                 .for_each(|v| self.pulse(Some(v), intid, notify));
             return;
         }
+        // Aff3, RS and Aff2: no vCPU has another than 0.
+        if value & (0xff << 48 | 0xf << 44 | 0xff << 32) != 0 {
+            return;
+        }
         let first = (value >> 12 & 0xff0) as u32;
         let mut targets = value & 0xffff;
         while targets != 0 {

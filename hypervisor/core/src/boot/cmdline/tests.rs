@@ -27,7 +27,7 @@ fn a_usual_line_is_read() {
     let line = "console=dtuart dtuart=serial0:115200 dom0_mem=1024M dom0_max_vcpus=2  loglvl=all \
                 guest_loglvl=none/all vwfi=native sched=null bootscrub=0 noreboot no-ext_regions \
                 gnttab_max_frames=0x20 gnttab=max-ver:2,no-transitive conswitch=bx \
-                console_timestamps=boot sync_console serrors=panic maxcpus=010 spec-ctrl=no";
+                console_timestamps=boot sync_console serrors=panic maxcpus=010 hmp-unsafe=no";
     let options = Options::parse(line);
     assert_eq!(options.line, line);
     assert_eq!(options.warnings, [""; 0]);

@@ -116,7 +116,7 @@ impl Call {
         act: impl Fn(&Current<'_>, GuestPtr<T>) -> Result<(), Errno>,
     ) -> CallResult {
         for n in 0..self.count {
-            if n > 0 && cur.sys.hw.irq_pending() {
+            if n > 0 && cur.must_give_way() {
                 return self.again::<T>(n);
             }
             act(cur, GuestPtr::new(self.array).at(n.into())?)?;
@@ -144,7 +144,7 @@ impl Call {
         let array = GuestPtr::<T>::new(self.array);
         let mut done = 0u32;
         while done < self.count {
-            if done > 0 && cur.sys.hw.irq_pending() {
+            if done > 0 && cur.must_give_way() {
                 return self.again::<T>(done);
             }
             let at = array.at(done.into())?.gva();

@@ -53,7 +53,7 @@ pub(super) fn maximum_gpfn(cur: &Current<'_>, call: Call) -> CallResult {
                 at = Gfn(end);
             }
         }
-        if cur.sys.hw.irq_pending() {
+        if cur.must_give_way() {
             let spare = highest;
             return Call { spare, ..call }.again(at.0);
         }

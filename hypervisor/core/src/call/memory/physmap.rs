@@ -55,7 +55,7 @@ pub(super) fn add_batch(cur: &Current<'_>, call: Call) -> CallResult {
     }
     let memory = cur.memory();
     for n in start..arg.size {
-        if n > start && cur.sys.hw.irq_pending() {
+        if n > start && cur.must_give_way() {
             return call.again(n.into());
         }
         let idx = GuestPtr::<u64>::from(arg.idxs).at(n.into())?.read(memory)?;

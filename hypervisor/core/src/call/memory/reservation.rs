@@ -46,7 +46,7 @@ fn perform(cur: &Current<'_>, call: Call) -> Option<CallResult> {
     let batch = domain.p2m.batch();
     let extents = GuestPtr::<u64>::from(request.extent_start);
     for n in call.start..request.nr_extents {
-        if n > call.start && cur.sys.hw.irq_pending() {
+        if n > call.start && cur.must_give_way() {
             return Some(call.again(n));
         }
         let extent = || extents.at(n)?.read(cur.memory()).map(Gfn);

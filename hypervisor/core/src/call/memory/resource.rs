@@ -38,7 +38,7 @@ pub(super) fn acquire(cur: &Current<'_>, call: Call) -> CallResult {
     }
     let list = GuestPtr::<u64>::from(arg.frame_list);
     for n in call.start..nr {
-        if n > call.start && cur.sys.hw.irq_pending() {
+        if n > call.start && cur.must_give_way() {
             return call.again(n);
         }
         let gfn = list.at(n)?.read(cur.memory()).map(Gfn)?;

@@ -191,7 +191,7 @@ fn console() {
     hw.console.lock().unwrap().clear();
     hw.irq.store(true, Ordering::Relaxed);
     assert_eq!(guest.call(CONSOLE_IO, &[0, 1000, at]), 0);
-    assert_eq!(guest.restarts, 3);
+    assert_eq!(guest.restarts, 31);
     assert_eq!(*hw.console.lock().unwrap(), text);
     assert_eq!(guest.call(CONSOLE_IO, &[0, 0, 0]), 0);
     assert_eq!(guest.call(CONSOLE_IO, &[0, 5, NOWHERE]), EFAULT);

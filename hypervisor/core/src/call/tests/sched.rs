@@ -154,3 +154,55 @@ fn poll_ends_in_time() {
     crate::timer::run_expired(machine.sys);
     assert_eq!(flags(machine.domu()), 0);
 }
+
+#[test]
+fn a_multicall_stops_with_its_vcpu() {
+    use xen_abi::xen::MulticallEntry;
+    let mut machine = Machine::new();
+    let guest = machine.domu();
+    let reason = guest.put(&0u32);
+    let entry = |op, args: [u64; 6]| MulticallEntry {
+        op,
+        result: 99,
+        args,
+    };
+    let shutdown = [SCHEDOP_SHUTDOWN.into(), reason, 0, 0, 0, 0];
+    let version = entry(XEN_VERSION, [0; 6]);
+    let list = [entry(SCHED_OP, shutdown), version, version];
+    let at = guest.put(&list);
+    guest.call(MULTICALL, &[at, 3]);
+    // It gave way after each entry; the run loop would not have let it go on.
+    assert_eq!(guest.restarts, 2);
+}
+
+#[test]
+fn an_announced_event_survives_cpu_on() {
+    use crate::domain::vcpu::Start;
+    use crate::vgic::Access;
+    let mut machine = Machine::new();
+    let guest = machine.domu();
+    let info = xen_abi::vcpu::RegisterVcpuInfo {
+        mfn: guest.gfn(8),
+        offset: 0,
+        rsvd: 0,
+    };
+    let at = guest.put(&info);
+    let domain = guest.domain.clone();
+    let enable_group = Access::Write(2);
+    domain
+        .vgic
+        .dist_access(0, 0, 4, enable_group, &*domain)
+        .unwrap();
+    // GICR_ISENABLER0 of vCPU 1: the event PPI.
+    let enable_ppi = Access::Write(1 << domain.event_ppi);
+    domain
+        .vgic
+        .redist_access(0x2_0000 + 0x1_0100, 4, enable_ppi, &*domain)
+        .unwrap();
+    // Registering announces an event.
+    assert_eq!(guest.call(VCPU_OP, &[10, 1, at]), 0);
+    assert!(domain.vgic.has_deliverable(1));
+    let vcpu = domain.vcpu(1).unwrap();
+    assert!(vcpu.start(&domain, Start { entry: 0, x0: 0 }));
+    assert!(domain.vgic.has_deliverable(1));
+}
