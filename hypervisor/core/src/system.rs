@@ -4,6 +4,7 @@
 use crate::addr::DomId;
 use crate::boot::cmdline::Options;
 use crate::domain::Domain;
+use crate::domain::create::GuestHardware;
 use crate::frame::Frames;
 use crate::hw::{DirectMap, Hw};
 use crate::sched::Scheduler;
@@ -11,6 +12,7 @@ use crate::sync::{Lock, rank};
 use crate::timer::Timers;
 use crate::trap::idreg::IdRegs;
 use crate::trap::smccc::Mitigations;
+use crate::vdev::vpl011::Vpl011;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -23,6 +25,8 @@ pub struct System {
     pub map: DirectMap,
     /// Every page of RAM.
     pub frames: &'static Frames,
+    /// What the machine has for guests.
+    pub guest_hw: GuestHardware,
     /// The domains, by number.
     pub domains: Domains,
     /// Run queues.
@@ -87,6 +91,15 @@ impl Domains {
     pub fn hardware(&self) -> Option<Arc<Domain>> {
         let domains = self.0.lock();
         domains.values().find(|d| d.role.hardware).cloned()
+    }
+
+    /// The first domain after number `after` (or of all) that the console's input can go to.
+    pub fn next_on_console(&self, after: Option<DomId>) -> Option<DomId> {
+        let domains = self.0.lock();
+        let mut on_console = domains
+            .values()
+            .filter(|d| d.role.console || d.uart.get().is_some_and(Vpl011::is_on_console));
+        on_console.find(|d| after < Some(d.id)).map(|d| d.id)
     }
 
     /// All, in the order of their numbers.
