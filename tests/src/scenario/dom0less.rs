@@ -144,6 +144,8 @@ fn beside_dom0(stage: &Stage, gic: Gic) -> Result<()> {
     let mut machine = Machine {
         gic,
         cpus: 2,
+        // The tree that is edited has dom0's line.
+        dom0_args: "harness".to_owned(),
         ..stage.machine()
     };
     let domu = DomU {

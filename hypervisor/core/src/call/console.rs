@@ -34,7 +34,7 @@ fn write(cur: &Current<'_>, count: u32, buffer: Gva) -> CallResult {
         let len = left.min(CHUNK);
         let bytes = chunk.get_mut(..len).unwrap_or_default();
         cur.memory().read_bytes(at, bytes)?;
-        cur.sys.hw.console_write(bytes);
+        cur.sys.hw.console_write(cur.domain.id, bytes);
         left = left.saturating_sub(len);
         at = at.checked_add(len as u64).ok_or(Errno::Fault)?;
         if left > 0 && cur.must_give_way() {
