@@ -37,13 +37,21 @@ extern "C" fn boot_main(tree: u64, first_count: u64) -> ! {
     psci::system_off()
 }
 
+unsafe extern "C" {
+    #[link_name = "_image_start"]
+    static IMAGE_START: u8;
+    #[link_name = "_image_end"]
+    static IMAGE_END: u8;
+}
+
 /// Where the image was loaded.
 fn image_start() -> u64 {
-    unsafe extern "C" {
-        #[link_name = "_image_start"]
-        static IMAGE: u8;
-    }
-    &raw const IMAGE as u64
+    &raw const IMAGE_START as u64
+}
+
+/// Where what belongs to it ends.
+fn image_end() -> u64 {
+    &raw const IMAGE_END as u64
 }
 
 #[panic_handler]
