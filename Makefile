@@ -35,7 +35,7 @@ linux: $(if $(ON_XEN),tools,hypervisor) ## Debian's Linux as dom0 under Xenolith
 check: tools ## formatting and lints
 	cargo fmt --all --check
 	cargo clippy --all-targets -- -D warnings
-	cargo clippy --package hypervisor --package guest-stub --target $(TARGET) -- -D warnings
+	cargo clippy --package hypervisor --package guest-stub --features guest-stub/kernel --target $(TARGET) -- -D warnings
 
 unit: tools ## tests on this machine, without QEMU
 	cargo test --no-fail-fast
