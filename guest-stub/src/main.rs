@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A small kernel at EL1 that runs as dom0 and measures (`bench` on its command line) or checks (`check`) the
-//! hypervisor under it.
+//! hypervisor under it, or as dom0 and as domU demonstrates DMA to pages of another domain (`demo`).
 #![no_std]
 #![no_main]
 
 mod bench;
 mod console;
+mod demo;
+mod drivers;
 mod machine;
 mod suite;
 mod text;
@@ -28,11 +30,13 @@ extern "C" fn boot_main(tree: u64, first_count: u64) -> ! {
     dt::read(tree);
     gic::start();
     let mut words = dt::facts().arguments.split_whitespace();
-    let verb = words.find(|word| word.starts_with("bench") || word.starts_with("check"));
+    let is_verb = |word: &&str| ["bench", "check", "demo"].iter().any(|verb| word.starts_with(verb));
+    let verb = words.find(is_verb);
     match verb.map(|verb| verb.split_once('=').unwrap_or((verb, ""))) {
         Some(("bench", _)) => bench::run(first_count),
         Some(("check", filter)) => suite::run(filter),
-        _ => println!("guest-stub: say bench or check on the command line"),
+        Some(("demo", _)) => demo::run(),
+        _ => println!("guest-stub: say bench, check or demo on the command line"),
     }
     psci::system_off()
 }
