@@ -30,12 +30,16 @@ extern "C" fn boot_main(tree: u64, first_count: u64) -> ! {
     dt::read(tree);
     gic::start();
     let mut words = dt::facts().arguments.split_whitespace();
-    let is_verb = |word: &&str| ["bench", "check", "demo"].iter().any(|verb| word.starts_with(verb));
+    let is_verb = |word: &&str| {
+        ["bench", "check", "demo"]
+            .iter()
+            .any(|verb| word.starts_with(verb))
+    };
     let verb = words.find(is_verb);
     match verb.map(|verb| verb.split_once('=').unwrap_or((verb, ""))) {
         Some(("bench", _)) => bench::run(first_count),
         Some(("check", filter)) => suite::run(filter),
-        Some(("demo", _)) => demo::run(),
+        Some(("demo", which)) => demo::run(which),
         _ => println!("guest-stub: say bench, check or demo on the command line"),
     }
     psci::system_off()

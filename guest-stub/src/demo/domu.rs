@@ -24,7 +24,7 @@ fn reference(set: Set, index: usize) -> u32 {
 
 pub(super) fn run() -> Result<(), Problem> {
     if version::has_feature(xen_abi::version::XENFEAT_DIRECT_MAPPED) {
-        println!("domU: a direct-mapped domain: the demonstration shows nothing then");
+        println!("domU: I am direct-mapped: the demonstration will show little");
     }
     let (table, shared) = (grant::map_table(), wait::start());
     if table != 0 || shared != 0 {
@@ -38,7 +38,10 @@ pub(super) fn run() -> Result<(), Problem> {
     MAILBOX.open(port);
     let mailbox = &raw const MAILBOX as u64 >> 12;
     grant::grant_access(REFERENCE, DOM0, mailbox, Access::ReadWrite);
-    println!("domU: dom0 may map {} pages of mine", 2 * PAGES + 1);
+    println!(
+        "domU: I grant {} pages to dom0, and one to talk through",
+        2 * PAGES
+    );
     serve(port)
 }
 
@@ -67,13 +70,13 @@ fn serve(port: u32) -> Result<(), Problem> {
         };
         let answer = match request {
             Request::Fill(set, seed) => fill(set, seed),
-            Request::Count {
-                set,
-                pages,
-                seed,
-                from,
-            } => count(set, pages, seed, from),
-            Request::End => return end(),
+            Request::Count { set, pages, seed } => count(set, pages, seed),
+            Request::End => {
+                let outcome = end();
+                MAILBOX.reply(0);
+                event::send(port);
+                return outcome;
+            }
         };
         MAILBOX.reply(answer as u64);
         event::send(port);
@@ -87,10 +90,16 @@ fn fill(set: Set, seed: u64) -> usize {
     PAGES * BLOCK
 }
 
-fn count(set: Set, pages: usize, seed: u64, from: usize) -> usize {
-    (0..pages)
-        .map(|index| pattern::matching(page(set, index).address(), seed, from + index))
-        .sum()
+fn count(set: Set, pages: usize, seed: u64) -> usize {
+    let found = (0..pages)
+        .map(|index| pattern::matching(page(set, index).address(), seed, index))
+        .sum();
+    let size = pages * BLOCK;
+    match seed {
+        pattern::OLD => println!("domU:   I find {found} of {size} bytes unchanged"),
+        _ => println!("domU:   I find {found} of {size} bytes right"),
+    }
+    found
 }
 
 /// Takes all grants back: dom0 has unmapped what it had mapped, but for the mailbox.
@@ -103,7 +112,6 @@ fn end() -> Result<(), Problem> {
             fail!("domU: grant {reference} is still in use");
         }
     }
-    println!("domU: my pages are mine alone again");
-    MAILBOX.reply(0);
+    println!("domU: My pages are mine alone again");
     Ok(())
 }

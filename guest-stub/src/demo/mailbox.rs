@@ -36,13 +36,7 @@ pub(super) enum Request {
     /// Fill pages of a set with a pattern.
     Fill(Set, u64),
     /// Count the bytes of a set's first pages that are those of a pattern.
-    Count {
-        set: Set,
-        pages: usize,
-        seed: u64,
-        /// Page of the pattern to begin with.
-        from: usize,
-    },
+    Count { set: Set, pages: usize, seed: u64 },
     /// End the grants, which nobody has mapped any more, and power off.
     End,
 }
@@ -73,7 +67,6 @@ pub(super) struct Mailbox {
     set: AtomicU32,
     pages: AtomicU32,
     seed: AtomicU64,
-    from: AtomicU64,
     // Of the domU: its answer, complete when the number does.
     answers: AtomicU32,
     _pad2: u32,
@@ -102,7 +95,6 @@ impl Mailbox {
             set: AtomicU32::new(0),
             pages: AtomicU32::new(0),
             seed: AtomicU64::new(0),
-            from: AtomicU64::new(0),
             answers: AtomicU32::new(0),
             _pad2: 0,
             answer: AtomicU64::new(0),
@@ -142,21 +134,15 @@ impl Mailbox {
 
     /// Asks; the domU has answered when [`Self::answer`] is not `None`.
     pub(super) fn ask(&self, request: Request) {
-        let (command, set, pages, seed, from) = match request {
-            Request::Fill(set, seed) => (FILL, set, PAGES, seed, 0),
-            Request::Count {
-                set,
-                pages,
-                seed,
-                from,
-            } => (COUNT, set, pages, seed, from),
-            Request::End => (END, Set::Out, 0, 0, 0),
+        let (command, set, pages, seed) = match request {
+            Request::Fill(set, seed) => (FILL, set, PAGES, seed),
+            Request::Count { set, pages, seed } => (COUNT, set, pages, seed),
+            Request::End => (END, Set::Out, 0, 0),
         };
         self.command.store(command, Ordering::Relaxed);
         self.set.store(set as u32, Ordering::Relaxed);
         self.pages.store(pages as u32, Ordering::Relaxed);
         self.seed.store(seed, Ordering::Relaxed);
-        self.from.store(from as u64, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Release);
     }
 
@@ -184,7 +170,6 @@ impl Mailbox {
                 set,
                 pages: (self.pages.load(Ordering::Relaxed) as usize).min(PAGES),
                 seed,
-                from: self.from.load(Ordering::Relaxed) as usize,
             },
             _ => Request::End,
         })

@@ -30,10 +30,10 @@ macro_rules! fail {
 
 use fail;
 
-/// Takes part, as the domain that this is.
-pub(crate) fn run() {
+/// Takes part, as the domain that this is. `which` names one step of dom0's, or is empty for all.
+pub(crate) fn run(which: &str) {
     let outcome = if has_feature(XENFEAT_DOM0) {
-        dom0::run()
+        dom0::run(which)
     } else {
         domu::run()
     };

@@ -38,6 +38,7 @@ pub(super) fn fill(address: u64, seed: u64, number: usize) {
 /// How many bytes of the page at `address` are those of page `number` of a pattern, counted by words.
 pub(super) fn matching(address: u64, seed: u64, number: usize) -> usize {
     let indexed = ((number * BLOCK / 8) as u64..).zip(words(address));
-    let equal = indexed.filter(|(index, place)| place.load(Ordering::Relaxed) == word(seed, *index));
+    let equal =
+        indexed.filter(|(index, place)| place.load(Ordering::Relaxed) == word(seed, *index));
     equal.count() * 8
 }

@@ -83,6 +83,16 @@ impl Peer {
         }
     }
 
+    /// How many bytes of the first `pages` pages of [`Set::In`] the domU finds to be those of a pattern.
+    pub(super) fn count_in(&self, pages: usize, seed: u64) -> Result<usize, Problem> {
+        let request = Request::Count {
+            set: Set::In,
+            pages,
+            seed,
+        };
+        self.ask(request).map(|count| count as usize)
+    }
+
     /// Unmaps everything and sends the domU off.
     pub(super) fn disconnect(self) -> Result<(), Problem> {
         for mapping in self.out.into_iter().chain(self.r#in) {

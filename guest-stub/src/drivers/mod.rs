@@ -22,13 +22,27 @@ pub(crate) enum Transfer {
     Write,
 }
 
+/// Pages that follow each other, as the CPU sees them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Buffer {
+    /// Guest-physical address.
+    pub(crate) address: u64,
+    pub(crate) pages: usize,
+}
+
+impl Buffer {
+    /// Its size in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.pages * BLOCK
+    }
+}
+
 /// A disk.
 pub(crate) trait Disk {
     /// What DMA is about.
     fn device(&self) -> &'static Device;
 
-    /// Moves the blocks from number `block` on, one for each of the pages at the guest-physical addresses `pages`,
-    /// and returns when that is done.
+    /// Moves the blocks from number `block` on, one for each page of `buffers`, and returns when that is done.
     ///
     /// # Errors
     /// What went wrong; some blocks may have been moved.
@@ -36,7 +50,7 @@ pub(crate) trait Disk {
         &mut self,
         transfer: Transfer,
         block: u64,
-        pages: &[u64],
+        buffers: &[Buffer],
     ) -> Result<(), DiskError>;
 }
 

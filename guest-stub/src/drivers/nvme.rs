@@ -6,7 +6,7 @@
 use guest_stub::dma::{Bus, Coherent, Device, Direction, Phys, Scatterlist};
 
 use super::environment::{self, dma};
-use super::{BLOCK, Disk, DiskError, Transfer, pci};
+use super::{BLOCK, Buffer, Disk, DiskError, Transfer, pci};
 use crate::machine::mmio::{read8, read32, read64, write32, write64};
 use crate::machine::{barrier, timer};
 
@@ -38,8 +38,10 @@ const NAMESPACE: u32 = 1;
 
 /// Entries of a queue: its submission entries fill a page.
 const ENTRIES: u64 = 64;
-/// Most pages of one command: what a page of the list names, and the first.
-const MOST_PAGES: usize = 64;
+/// Most pages of one command: fewer than a list of one page names, and no more than any device takes (128 KiB).
+const MOST_PAGES: usize = 32;
+/// Most buffers of one command.
+const MOST_BUFFERS: usize = MOST_PAGES;
 /// Microseconds after which the device is taken for dead.
 const PATIENCE: u64 = 5_000_000;
 
@@ -169,37 +171,44 @@ impl Nvme {
         submit(self.registers, self.stride, &mut self.admin, command)
     }
 
-    /// One command for all pages, whose addresses the device is given.
+    /// One command for all pages, whose addresses the device is given: the first and the second in the command, or the
+    /// first there and the others in a list.
     fn command(
         &mut self,
         transfer: Transfer,
         block: u64,
-        pages: &[Scatterlist],
+        buffers: &[Scatterlist],
     ) -> Result<(), DiskError> {
         let opcode = match transfer {
             Transfer::Read => READ,
             Transfer::Write => WRITE,
         };
-        let [first, rest @ ..] = pages else {
+        let pages = |buffer: &Scatterlist| {
+            let end = buffer.addr.0 + buffer.size as u64;
+            (buffer.addr.0..end).step_by(BLOCK)
+        };
+        let count = buffers.iter().flat_map(pages).count();
+        let mut addresses = buffers.iter().flat_map(pages);
+        let Some(first) = addresses.next() else {
             return Ok(());
         };
-        let second = match rest {
-            [] => 0,
-            [second] => second.addr.0,
-            _ => {
-                for (place, page) in (self.list.virt as u64..).step_by(8).zip(rest) {
-                    write64(place, page.addr.0);
+        let second = match count {
+            1 | 2 => addresses.next().unwrap_or(0),
+            3..=MOST_PAGES => {
+                for (place, address) in (self.list.virt as u64..).step_by(8).zip(addresses) {
+                    write64(place, address);
                 }
                 self.list.dma.0
             }
+            _ => return Err(DiskError::Unsupported("more pages than a command takes")),
         };
         let start = block * self.per_block;
-        let count = pages.len() as u64 * self.per_block;
+        let blocks = count as u64 * self.per_block;
         let command = Command::new(opcode)
             .namespace(NAMESPACE)
-            .pages(first.addr.0, second)
+            .pages(first, second)
             .words(start as u32, (start >> 32) as u32)
-            .word_12(count as u32 - 1);
+            .word_12(blocks as u32 - 1);
         submit(self.registers, self.stride, &mut self.io, &command)
     }
 }
@@ -213,14 +222,14 @@ impl Disk for Nvme {
         &mut self,
         transfer: Transfer,
         block: u64,
-        pages: &[u64],
+        buffers: &[Buffer],
     ) -> Result<(), DiskError> {
-        let mut list = [Scatterlist::new(Phys(0), 0); MOST_PAGES];
-        let Some(list) = list.get_mut(..pages.len()) else {
-            return Err(DiskError::Unsupported("more pages than a command takes"));
+        let mut list = [Scatterlist::new(Phys(0), 0); MOST_BUFFERS];
+        let Some(list) = list.get_mut(..buffers.len()) else {
+            return Err(DiskError::Unsupported("more buffers than a command takes"));
         };
-        for (element, page) in list.iter_mut().zip(pages) {
-            *element = Scatterlist::new(Phys(*page), BLOCK);
+        for (element, buffer) in list.iter_mut().zip(buffers) {
+            *element = Scatterlist::new(Phys(buffer.address), buffer.size());
         }
         let direction = match transfer {
             Transfer::Read => Direction::FromDevice,

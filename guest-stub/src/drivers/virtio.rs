@@ -5,6 +5,7 @@
 //! not see caches, they would share cache lines with what the CPU writes meanwhile, so they go through coherent memory.
 
 use core::ptr::NonNull;
+use core::slice;
 
 use guest_stub::dma::{Bus, Coherent, Device, Direction, DmaAddr, Phys};
 use spin::Mutex;
@@ -15,7 +16,7 @@ use virtio_drivers::transport::{DeviceType, Transport};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
 use super::environment::{self, dma};
-use super::{BLOCK, Disk, DiskError, Transfer, pci};
+use super::{BLOCK, Buffer, Disk, DiskError, Transfer, pci};
 use crate::machine::dt;
 
 /// The driver's devices: its callbacks know the device by its place here alone.
@@ -218,21 +219,30 @@ impl<const N: usize, T: Transport> Disk for VirtioDisk<N, T> {
         &DEVICES[N].device
     }
 
-    /// One request a page: the pages are not contiguous for the device.
+    /// One request a buffer.
     fn transfer(
         &mut self,
         transfer: Transfer,
         block: u64,
-        pages: &[u64],
+        buffers: &[Buffer],
     ) -> Result<(), DiskError> {
-        for (block, page) in (block as usize..).zip(pages) {
-            let sector = block * (BLOCK / SECTOR_SIZE);
-            // SAFETY: the page is mapped, and nobody touches it while a transfer is under way.
-            let bytes = unsafe { core::slice::from_raw_parts_mut(*page as *mut u8, BLOCK) };
+        let mut sector = block as usize * (BLOCK / SECTOR_SIZE);
+        for buffer in buffers {
+            let size = buffer.size();
             match transfer {
-                Transfer::Read => self.0.read_blocks(sector, bytes)?,
-                Transfer::Write => self.0.write_blocks(sector, bytes)?,
+                Transfer::Read => {
+                    // SAFETY: the pages are mapped, and nobody touches them while a transfer is under way.
+                    let bytes =
+                        unsafe { slice::from_raw_parts_mut(buffer.address as *mut u8, size) };
+                    self.0.read_blocks(sector, bytes)?;
+                }
+                Transfer::Write => {
+                    // SAFETY: as above.
+                    let bytes = unsafe { slice::from_raw_parts(buffer.address as *const u8, size) };
+                    self.0.write_blocks(sector, bytes)?;
+                }
             }
+            sector += size / SECTOR_SIZE;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::xen::grant;
 /// This CPU and this domain.
 pub(crate) struct Machine;
 
-/// Bytes maintained, by whom and how, and hypercalls made for it.
+/// Bytes maintained, by whom and how, hypercalls made for it, and bytes copied to and from bounce buffers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Maintenance {
     /// By the CPU's own instructions.
@@ -23,6 +23,7 @@ pub(crate) struct Maintenance {
     pub(crate) calls: u64,
     pub(crate) cleaned_by_call: u64,
     pub(crate) invalidated_by_call: u64,
+    pub(crate) copied: u64,
 }
 
 static CLEANED: AtomicU64 = AtomicU64::new(0);
@@ -30,6 +31,7 @@ static INVALIDATED: AtomicU64 = AtomicU64::new(0);
 static CALLS: AtomicU64 = AtomicU64::new(0);
 static CLEANED_BY_CALL: AtomicU64 = AtomicU64::new(0);
 static INVALIDATED_BY_CALL: AtomicU64 = AtomicU64::new(0);
+static COPIED: AtomicU64 = AtomicU64::new(0);
 
 /// What was maintained since this was asked last.
 pub(crate) fn take_maintenance() -> Maintenance {
@@ -40,6 +42,7 @@ pub(crate) fn take_maintenance() -> Maintenance {
         calls: take(&CALLS),
         cleaned_by_call: take(&CLEANED_BY_CALL),
         invalidated_by_call: take(&INVALIDATED_BY_CALL),
+        copied: take(&COPIED),
     }
 }
 
@@ -49,6 +52,7 @@ fn count(counter: &AtomicU64, more: u64) {
 
 impl Platform for Machine {
     fn copy(&self, to: Phys, from: Phys, size: usize) {
+        count(&COPIED, size as u64);
         // SAFETY: both ranges are mapped and do not overlap, by the trait's contract.
         unsafe { core::ptr::copy_nonoverlapping(from.0 as *const u8, to.0 as *mut u8, size) };
     }

@@ -116,7 +116,9 @@ pub(crate) fn read(address: u64) {
             size: tree.total_size() as u64,
         },
         virtio_mmio: virtio_mmio(tree),
-        pci: tree.find_compatible(&["pci-host-ecam-generic"]).map(pci_host),
+        pci: tree
+            .find_compatible(&["pci-host-ecam-generic"])
+            .map(pci_host),
         cpus: tree
             .all_nodes()
             .filter(|node| text(*node, "device_type") == Some("cpu"))
@@ -183,7 +185,9 @@ fn virtio_mmio(tree: &'static Fdt<'static>) -> [DmaNode; VIRTIO_SLOTS] {
 const PCI_MEMORY_32: u64 = 0x0200_0000;
 
 fn pci_host(node: FdtNode<'static, 'static>) -> PciHost {
-    let ranges = node.property("ranges").map_or(&[][..], |ranges| ranges.value);
+    let ranges = node
+        .property("ranges")
+        .map_or(&[][..], |ranges| ranges.value);
     let window = ranges
         .chunks_exact(28)
         .find(|entry| number(&entry[..4]) & 0x0300_0000 == PCI_MEMORY_32)
@@ -196,7 +200,11 @@ fn pci_host(node: FdtNode<'static, 'static>) -> PciHost {
         node: dma_node(node),
         window,
     };
-    mmu::map(host.node.registers.base, host.node.registers.size, Kind::Device);
+    mmu::map(
+        host.node.registers.base,
+        host.node.registers.size,
+        Kind::Device,
+    );
     mmu::map(window.base, window.size, Kind::Device);
     host
 }

@@ -128,7 +128,10 @@ const UNCACHED_BLOCK: u64 = 1 << 54 | 1 << 53 | 1 << 10 | 2 << 2 | 1;
 /// there cleans and invalidates it first and leaves its other address alone.
 pub(crate) fn map_uncached(address: u64) {
     let gib = address / GIB;
-    assert!(gib < 512 - UNCACHED_OFFSET / GIB, "memory is too high for its second address");
+    assert!(
+        gib < 512 - UNCACHED_OFFSET / GIB,
+        "memory is too high for its second address"
+    );
     set_entry(UNCACHED_OFFSET + gib * GIB, (gib * GIB) | UNCACHED_BLOCK);
 }
 

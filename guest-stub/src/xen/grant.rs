@@ -46,7 +46,10 @@ pub(crate) fn map_table() -> i64 {
 
 /// Address of an entry of this domain's table.
 fn entry(reference: u32) -> u64 {
-    assert!(reference < 512, "only the first page of the table is mapped");
+    assert!(
+        reference < 512,
+        "only the first page of the table is mapped"
+    );
     dt::facts().grant_region.base + u64::from(reference) * 8
 }
 

@@ -9,8 +9,8 @@ use crate::console::Console;
 use crate::device_tree::{appended, dump, edited};
 use crate::error::{Context, Result};
 use crate::machine::{Entry, Machine, Payload, RAM, raw_loader};
-use crate::trampoline;
 use crate::noise::noise;
+use crate::trampoline;
 use crate::workspace::write_whole;
 
 const MESSAGE: Duration = Duration::from_secs(30);
