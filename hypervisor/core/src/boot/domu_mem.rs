@@ -354,6 +354,9 @@ mod tests {
     }
 
     proptest! {
+        // Each has a machine of its own.
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
         #[test]
         fn pieces_cover_what_they_should(size in 1u64..4096, from in 0u64..4096, len in 1u64..4096) {
             let (_, sys) = testing::system(RAM, 1);
