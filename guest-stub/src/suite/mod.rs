@@ -21,6 +21,7 @@ mod irq;
 mod smp;
 mod sysreg;
 mod timer;
+mod uart;
 mod undefined;
 
 use crate::console::println;
@@ -41,6 +42,7 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("calls", calls::CHECKS),
     ("event", event::CHECKS),
     ("garbage", garbage::CHECKS),
+    ("uart", uart::CHECKS),
 ];
 
 /// Runs those checks whose `family/name` contains `filter`.

@@ -13,6 +13,7 @@ use crate::domu::{self, DomU};
 use crate::error::Result;
 use crate::initramfs;
 use crate::machine::{Gic, Hypervisor, Kernel, Machine, Payload};
+use crate::tap;
 use crate::workspace::target;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -34,6 +35,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             }));
         };
         add("alone", Selection::Short, alone);
+        add("uart", Selection::Full, uart);
         add("two", Selection::Full, two);
         add("linux", selection, linux);
         add("beside-dom0", Selection::Full, beside_dom0);
@@ -91,6 +93,17 @@ fn alone(stage: &Stage, gic: Gic) -> Result<()> {
     console.expect("*** Serial input to DOM1", LIMIT)?;
     console.expect("guest-stub: say", LIMIT)?;
     stays(&mut console)
+}
+
+/// The registers of a domU's UART, checked from inside.
+fn uart(stage: &Stage, gic: Gic) -> Result<()> {
+    let machine = machine_of(stage, gic, &[stub("check=uart")])?;
+    let mut console = Console::start(&machine, &stage.log())?;
+    console.expect(" failed", LIMIT)?;
+    let transcript = console.transcript().replace("(XEN) ", "");
+    let count = tap::judge(&transcript).map_err(|message| console.failure(&message))?;
+    println!("      dom0less/uart-{gic}: {count}");
+    expect_no_errors(&console)
 }
 
 /// Two domUs: who has no input is named in front of its lines.
@@ -189,7 +202,7 @@ fn device(stage: &Stage, gic: Gic) -> Result<()> {
         "grep -q pl031 name",
         "test $(cat since_epoch) -gt 9",
         "echo +1 >wakealarm; sleep 3",
-        "set $(grep 031 /proc/interrupts)",
+        "set $(grep 031 /proc/int*)",
         "test $2 -gt 0",
     ] {
         domu.run(command)?;
