@@ -14,6 +14,7 @@ use crate::trap::smccc::Mitigations;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Everything. One in the binary, one a test on the host.
 pub struct System {
@@ -65,33 +66,72 @@ fn scale(value: u64, multiplier: u64, divisor: u64) -> u64 {
 }
 
 /// The domains that exist.
-pub struct Domains(Lock<BTreeMap<DomId, Arc<Domain>>, { rank::DOMAINS }>);
+pub struct Domains {
+    table: Lock<BTreeMap<DomId, Arc<Domain>>, { rank::DOMAINS }>,
+    managed: AtomicBool,
+}
+
+/// Nobody else creates, changes or destroys a domain until this is dropped.
+#[must_use]
+pub struct Managing<'a>(&'a AtomicBool);
+
+impl Drop for Managing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
 
 impl Domains {
     /// None yet.
     pub const fn new() -> Self {
-        Self(Lock::new(BTreeMap::new()))
+        Self {
+            table: Lock::new(BTreeMap::new()),
+            managed: AtomicBool::new(false),
+        }
+    }
+
+    /// The right to create, change or destroy a domain, unless somebody has it.
+    pub fn manage(&self) -> Option<Managing<'_>> {
+        let free = !self.managed.swap(true, Ordering::Acquire);
+        free.then(|| Managing(&self.managed))
     }
 
     /// Adds a domain.
     pub fn insert(&self, domain: Arc<Domain>) {
-        self.0.lock().insert(domain.id, domain);
+        self.table.lock().insert(domain.id, domain);
     }
 
     /// Domain `id`.
     pub fn get(&self, id: DomId) -> Option<Arc<Domain>> {
-        self.0.lock().get(&id).cloned()
+        self.table.lock().get(&id).cloned()
     }
 
     /// The domain that has the machine's devices.
     pub fn hardware(&self) -> Option<Arc<Domain>> {
-        let domains = self.0.lock();
+        let domains = self.table.lock();
         domains.values().find(|d| d.role.hardware).cloned()
+    }
+
+    /// Takes out the first that is `wanted`.
+    pub(crate) fn remove_first(&self, wanted: impl Fn(&Domain) -> bool) -> Option<Arc<Domain>> {
+        let mut domains = self.table.lock();
+        let id = domains.values().find(|d| wanted(d))?.id;
+        domains.remove(&id)
+    }
+
+    /// Domain `id`, or else the first with a higher number.
+    pub fn at_or_after(&self, id: DomId) -> Option<Arc<Domain>> {
+        self.table.lock().range(id..).next().map(|(_, d)| d.clone())
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.table.lock().len()
     }
 
     /// All, in the order of their numbers.
     pub fn all(&self) -> Vec<Arc<Domain>> {
-        self.0.lock().values().cloned().collect()
+        self.table.lock().values().cloned().collect()
     }
 }
 
