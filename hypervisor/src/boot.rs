@@ -10,7 +10,7 @@ use crate::{console, dom0, el2, heap, machine, refuse as early, run, smp};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use hv_core::addr::{CpuId, PAGE_SIZE, Pa, PaRange};
+use hv_core::addr::{CpuId, DomId, PAGE_SIZE, Pa, PaRange};
 use hv_core::boot::cmdline::{
     CommandLines, Level, Options, Scheduler as SchedulerOption, Timestamps,
 };
@@ -18,14 +18,16 @@ use hv_core::boot::dom0_mem::without;
 use hv_core::boot::host_dt::{Gic as GicNode, GicVersion, HostDt, Uart as UartNode};
 use hv_core::boot::modules::Modules;
 use hv_core::boot::validate::Tree;
-use hv_core::console::Switch;
+use hv_core::console::{Switch, Target};
+use hv_core::domain::create::{GuestGic, GuestHardware};
 use hv_core::domain::{PPI_PHYS_TIMER, PPI_VIRT_TIMER};
 use hv_core::frame::Frames;
 use hv_core::hw::DirectMap;
-use hv_core::p2m::Stage2Geometry;
+use hv_core::p2m::{Stage2Geometry, VmidAllocator};
 use hv_core::sched::Scheduler;
 use hv_core::system::{Domains, System};
 use hv_core::timer::Timers;
+use hv_core::vgic::Model;
 use log::LevelFilter;
 use platform::gic::{Gic, GicV2Regions, GicV3Regions, RedistributorRegion, affinity};
 use platform::psci::{Conduit, Psci};
@@ -151,7 +153,10 @@ fn start_console(options: &Options<'static>, uart: Option<&UartNode<'_>>) {
     };
     let switch = Switch {
         key: options.conswitch.key.map(|key| key & 0x1f),
-        to_dom0: options.conswitch.dom0_first,
+        target: match options.conswitch.dom0_first {
+            true => Target::Domain(DomId(0)),
+            false => Target::Xenolith,
+        },
     };
     let timestamps = options.console_timestamps != Timestamps::None;
     // All that guests cause is limited, so the threshold for limited messages is the one.
@@ -365,6 +370,11 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         hw: &el2::EL2,
         map: DirectMap::IDENTITY,
         frames,
+        guest_hw: GuestHardware {
+            geometry,
+            vmids: VmidAllocator::new(common.vmid16),
+            gic: guest_gic(&machine.gic),
+        },
         domains: Domains::new(),
         sched,
         timers: Timers::new(machine.cpus.len()),
@@ -379,7 +389,7 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
             .unwrap_or(MAX_RING)
             .clamp(EARLY_RING, MAX_RING),
     );
-    dom0::build(sys, &host, geometry);
+    dom0::build(sys, &host);
     frames.keep_free(heap::RESERVE);
     if let Some(uart) = machine.irqs.uart {
         machine.gic.set_edge(uart, false);
@@ -520,6 +530,21 @@ fn gic_driver(node: &GicNode) -> Gic {
         }
     };
     driver.unwrap_or_else(|error| refuse(format_args!("{error}; {GIC_WANTED}")))
+}
+
+/// What guests have of `gic`.
+fn guest_gic(gic: &Gic) -> GuestGic {
+    let (model, gicv) = match gic {
+        Gic::V2(gic) => (Model::V2, Some(Pa(gic.guest_cpu_interface() as u64))),
+        Gic::V3(_) => (Model::V3, None),
+    };
+    GuestGic {
+        model,
+        lr_count: gic.nr_lrs() as u32,
+        priority_bits: 5,
+        nr_spis: gic.lines() - 32,
+        gicv,
+    }
 }
 
 /// Makes this CPU one of the machine's.

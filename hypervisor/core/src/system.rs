@@ -4,6 +4,7 @@
 use crate::addr::DomId;
 use crate::boot::cmdline::Options;
 use crate::domain::Domain;
+use crate::domain::create::GuestHardware;
 use crate::frame::Frames;
 use crate::hw::{DirectMap, Hw};
 use crate::sched::Scheduler;
@@ -11,10 +12,12 @@ use crate::sync::{Lock, rank};
 use crate::timer::Timers;
 use crate::trap::idreg::IdRegs;
 use crate::trap::smccc::Mitigations;
+use crate::vdev::vpl011::Vpl011;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use xen_abi::xen::DOMID_FIRST_RESERVED;
 
 /// Everything. One in the binary, one a test on the host.
 pub struct System {
@@ -24,6 +27,8 @@ pub struct System {
     pub map: DirectMap,
     /// Every page of RAM.
     pub frames: &'static Frames,
+    /// What the machine has for guests.
+    pub guest_hw: GuestHardware,
     /// The domains, by number.
     pub domains: Domains,
     /// Run queues.
@@ -69,6 +74,8 @@ fn scale(value: u64, multiplier: u64, divisor: u64) -> u64 {
 pub struct Domains {
     table: Lock<BTreeMap<DomId, Arc<Domain>>, { rank::DOMAINS }>,
     managed: AtomicBool,
+    /// The number given last, so that the next is one that was not in use for long.
+    rover: AtomicU16,
 }
 
 /// Nobody else creates, changes or destroys a domain until this is dropped.
@@ -87,6 +94,7 @@ impl Domains {
         Self {
             table: Lock::new(BTreeMap::new()),
             managed: AtomicBool::new(false),
+            rover: AtomicU16::new(0),
         }
     }
 
@@ -94,6 +102,15 @@ impl Domains {
     pub fn manage(&self) -> Option<Managing<'_>> {
         let free = !self.managed.swap(true, Ordering::Acquire);
         free.then(|| Managing(&self.managed))
+    }
+
+    /// A number for a new domain: the next that is `free`, after the one that was given last.
+    pub(crate) fn next_number(&self, free: impl Fn(DomId) -> bool) -> Option<DomId> {
+        let last = self.rover.load(Ordering::Relaxed);
+        let after = last.saturating_add(1)..DOMID_FIRST_RESERVED;
+        let found = after.chain(1..=last).map(DomId).find(|&id| free(id))?;
+        self.rover.store(found.0, Ordering::Relaxed);
+        Some(found)
     }
 
     /// Adds a domain.
@@ -127,6 +144,15 @@ impl Domains {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.table.lock().len()
+    }
+
+    /// The first domain after number `after` (or of all) that the console's input can go to.
+    pub fn next_on_console(&self, after: Option<DomId>) -> Option<DomId> {
+        let domains = self.table.lock();
+        let mut on_console = domains
+            .values()
+            .filter(|d| d.role.console || d.uart.get().is_some_and(Vpl011::is_on_console));
+        on_console.find(|d| after < Some(d.id)).map(|d| d.id)
     }
 
     /// All, in the order of their numbers.

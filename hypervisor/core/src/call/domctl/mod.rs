@@ -6,6 +6,7 @@
 
 mod affinity;
 mod bitmap;
+mod create;
 mod info;
 mod life;
 mod memory;
@@ -59,7 +60,11 @@ pub(super) fn domctl(cur: &mut Current<'_>, args: Args) -> CallResult {
     };
     let Some(domain) = domain else {
         return match op.cmd {
-            XEN_DOMCTL_CREATEDOMAIN => Err(Errno::NoSys),
+            XEN_DOMCTL_CREATEDOMAIN => {
+                create::create(cur, &mut op)?;
+                ptr.write(cur.memory(), &op)?;
+                OK
+            }
             _ => Err(Errno::OpNotSupp),
         };
     };
