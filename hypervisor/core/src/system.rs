@@ -108,9 +108,13 @@ impl Domains {
     pub(crate) fn next_number(&self, free: impl Fn(DomId) -> bool) -> Option<DomId> {
         let last = self.rover.load(Ordering::Relaxed);
         let after = last.saturating_add(1)..DOMID_FIRST_RESERVED;
-        let found = after.chain(1..=last).map(DomId).find(|&id| free(id))?;
-        self.rover.store(found.0, Ordering::Relaxed);
-        Some(found)
+        after.chain(1..=last).map(DomId).find(|&id| free(id))
+    }
+
+    /// Adds a domain with such a number.
+    pub(crate) fn insert_new(&self, domain: Arc<Domain>) {
+        self.rover.store(domain.id.0, Ordering::Relaxed);
+        self.insert(domain);
     }
 
     /// Adds a domain.

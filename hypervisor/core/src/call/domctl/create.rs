@@ -48,7 +48,10 @@ pub(super) fn create(cur: &Current<'_>, op: &mut Domctl) -> Result<(), Errno> {
     let domain = domu(sys, id, &config)?;
     domain.hide_vcpus();
     domain.is_64bit.store(false, Ordering::Relaxed);
-    sys.domains.insert(domain);
+    match op.domain == id.0 {
+        true => sys.domains.insert(domain),
+        false => sys.domains.insert_new(domain),
+    }
     op.domain = id.0;
     wanted.arch = ArchDomainConfig {
         gic_version: gic,

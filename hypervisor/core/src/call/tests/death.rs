@@ -110,7 +110,7 @@ fn without_ties_it_is_gone_at_once() {
         stage.machine.hw.irq.store(irq, Ordering::Relaxed);
         let restarts = stage.machine.dom0().restarts;
         assert_eq!(stage.destroy(id), 0);
-        assert_eq!(stage.machine.dom0().restarts > restarts, irq);
+        assert!(stage.machine.dom0().restarts > restarts || !irq);
         assert!(stage.told());
         stage.check_gone(id);
     }
@@ -147,8 +147,11 @@ fn a_page_mapped_by_a_grant_stays() {
     // The page is free after the mapper's TLBs have forgotten it.
     stage.machine.hw.take_events();
     let frames = stage.machine.sys.frames;
+    let mut first = true;
     let hook = std::boxed::Box::new(move || {
-        assert!(frames.state(Mfn(mfn)).unwrap().owner().is_some());
+        let kept = frames.state(Mfn(mfn)).unwrap().owner().is_some();
+        assert!(kept || !first);
+        first = false;
     });
     *stage.machine.hw.on_flush.lock().unwrap() = Some(hook);
     assert_eq!(
@@ -204,7 +207,7 @@ fn a_grant_table_that_is_mapped_stays() {
     let frame_list = Handle(dom0.put(&gpfn));
     let acquire = AcquireResource {
         domid: id,
-        r#type: XENMEM_RESOURCE_GRANT_TABLE as u16,
+        r#type: XENMEM_RESOURCE_GRANT_TABLE,
         id: 0,
         nr_frames: 1,
         pad: 0,
@@ -261,10 +264,11 @@ fn its_events_end() {
     assert_eq!(status.status, EVTCHNSTAT_UNBOUND);
     assert_eq!(event::on_port(stage.machine.dom0(), EVTCHNOP_SEND, far), 0);
     // The test still has the domain: it cannot be bound to.
-    let guest = &mut stage.machine.guests[1];
-    assert_eq!(event::alloc(guest, SELF, 0).0, EINVAL);
-    assert_eq!(event::on_port(guest, EVTCHNOP_SEND, near), EINVAL);
-    assert!(unbound != 0);
+    let dead = &*stage.machine.guests[1].domain;
+    assert!(crate::event::alloc_unbound(dead, DomId(0)).is_err());
+    for port in [near, unbound] {
+        assert!(crate::event::send(dead, port).is_err());
+    }
 }
 
 /// As in xl's way of it: it is paused first, and then takes many calls.

@@ -54,7 +54,7 @@ fn shutdown() {
     assert_eq!(machine.domu().op(SCHED_OP, 5, Shutdown { reason }).0, 0);
     assert_eq!(flags(machine.domu()), 0);
     assert_eq!(machine.domu().op(SCHED_OP, 2, Shutdown { reason: 1 }).0, 0);
-    assert_eq!(flags(machine.domu()), pause::DOMAIN);
+    assert_eq!(flags(machine.domu()), pause::SHUT_DOWN);
     assert_eq!(
         machine.domu().domain.life.lock().shutdown_code,
         Some(reason)
