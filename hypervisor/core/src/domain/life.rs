@@ -29,6 +29,8 @@ pub enum Stage {
 pub struct Life {
     /// How often it was paused and not unpaused.
     pub(super) pauses: u32,
+    /// It was unpaused once: its builder is done.
+    built: bool,
     /// `SHUTDOWN_*`, once it has shut down.
     pub shutdown_code: Option<u32>,
     /// What it will be, whatever reason is given then (`SCHEDOP_shutdown_code`).
@@ -43,11 +45,17 @@ impl Life {
     pub(super) const fn new() -> Self {
         Self {
             pauses: 1,
+            built: false,
             shutdown_code: None,
             planned_code: None,
             watchdogs: Watchdogs::NONE,
             death: Step::FIRST,
         }
+    }
+
+    /// True from when it was first let run: its builder is done.
+    pub const fn is_built(&self) -> bool {
+        self.built
     }
 
     /// True if a toolstack has paused it.
@@ -77,6 +85,7 @@ impl Domain {
         };
         life.pauses = left;
         if left == 0 {
+            life.built = true;
             self.let_run(pause::PAUSED);
         }
         true

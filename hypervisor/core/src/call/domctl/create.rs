@@ -36,11 +36,11 @@ pub(super) fn create(cur: &Current<'_>, op: &mut Domctl) -> Result<(), Errno> {
         nr_vcpus: wanted.max_vcpus,
         nr_spis: wanted.arch.nr_spis,
         max_evtchn_port: wanted.max_evtchn_port,
-        max_grant_frames: limit(wanted.max_grant_frames, sys.options.gnttab_max_frames)?,
+        max_grant_frames: limit(wanted.max_grant_frames, sys.options.gnttab_max_frames),
         max_maptrack_frames: limit(
             wanted.max_maptrack_frames,
             sys.options.gnttab_max_maptrack_frames,
-        )?,
+        ),
         tables: PoolLimit::Pages(0),
         handle: wanted.handle,
         direct_mapped: None,
@@ -104,11 +104,7 @@ fn gic_version(sys: &System, wanted: u8) -> Result<u8, Errno> {
     }
 }
 
-/// A limit asked for, no more than `most`, the command line's; a negative one is that.
-fn limit(wanted: i32, most: u32) -> Result<u32, Errno> {
-    match u32::try_from(wanted) {
-        Ok(wanted) if wanted > most => Err(Errno::Inval),
-        Ok(wanted) => Ok(wanted),
-        Err(_) => Ok(most),
-    }
+/// A limit asked for, or the command line's, `most`, if that is less; a negative one is that.
+fn limit(wanted: i32, most: u32) -> u32 {
+    u32::try_from(wanted).map_or(most, |wanted| wanted.min(most))
 }

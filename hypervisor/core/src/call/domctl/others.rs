@@ -23,7 +23,7 @@ pub(super) fn command(cmd: u32) -> Option<Command> {
         XEN_DOMCTL_MEMORY_MAPPING => memory_mapping,
         XEN_DOMCTL_SET_VIRQ_HANDLER => |_, _, _| Err(Errno::Inval),
         XEN_DOMCTL_SETVNUMAINFO => |_, _, _| Err(Errno::Inval),
-        XEN_DOMCTL_VUART_OP => |_, _, _| Err(Errno::Perm),
+        XEN_DOMCTL_VUART_OP => vuart,
         XEN_DOMCTL_ASSIGN_DEVICE
         | XEN_DOMCTL_TEST_ASSIGN_DEVICE
         | XEN_DOMCTL_DEASSIGN_DEVICE
@@ -57,6 +57,14 @@ fn set_time_offset(
         .time_offset
         .store(time_offset_seconds, Ordering::Relaxed);
     Ok(Answer::Done)
+}
+
+/// `XEN_DOMCTL_vuart_op`: no UART can be given to a domain. `EPERM` once it was let run.
+fn vuart(_: &Current<'_>, domain: &Arc<Domain>, _: &mut Payload) -> Result<Answer, Errno> {
+    match domain.life.lock().is_built() {
+        true => Err(Errno::Perm),
+        false => Err(Errno::Inval),
+    }
 }
 
 /// Most frames of a `XEN_DOMCTL_memory_mapping`.

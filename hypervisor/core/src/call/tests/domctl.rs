@@ -434,7 +434,7 @@ fn affinity() {
 #[test]
 fn no_arguments() {
     let mut answers = [ENOSYS; 100];
-    for cmd in [9, 15, 16, 25, 35, 39, 66, 68, 74] {
+    for cmd in [9, 15, 16, 25, 35, 39, 66, 68, 74, 81] {
         answers[cmd] = EINVAL;
     }
     for cmd in [5, 14, 11, 17, 18, 24, 27, 29, 69, 71, 85] {
