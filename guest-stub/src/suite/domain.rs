@@ -108,10 +108,16 @@ impl Drop for Exceptions {
     }
 }
 
-/// Pages that are free when nothing else frees some any more: a domain was made and destroyed, and for what it left
-/// there was time.
+/// Pages that are free when nothing else frees some any more: a domain was made and destroyed, what we need to map
+/// others' pages is there, and there was time.
 fn settled_free_pages() -> Result<u64, Failure> {
-    drop(Domu::new()?);
+    let domain = Domu::new()?;
+    grant(&domain, window(1)?, REFERENCE, BASE + DATA)?;
+    remove_from_physmap(window(1)?);
+    let mapped = map(&domain, REFERENCE, window(2)?);
+    ensure_eq!(mapped.status, 0, "mapping a grant");
+    ensure_eq!(unmap(&mapped), 0, "unmapping it");
+    drop(domain);
     let mut free = free_pages();
     for _ in 0..50 {
         delay(20_000);
@@ -197,8 +203,8 @@ fn waits() -> Outcome {
 }
 
 fn shuts_down() -> Outcome {
-    let exceptions = Exceptions::new()?;
     let free = settled_free_pages()?;
+    let exceptions = Exceptions::new()?;
     let domain = Domu::new()?;
     start(&domain, Program::ShutDown, 1)?;
     ensure!(exceptions.comes(), "VIRQ_DOM_EXC did not come");
@@ -216,8 +222,8 @@ fn shuts_down() -> Outcome {
 }
 
 fn destroyed_running() -> Outcome {
-    let exceptions = Exceptions::new()?;
     let free = settled_free_pages()?;
+    let exceptions = Exceptions::new()?;
     let domain = Domu::new()?;
     start(&domain, Program::Count, 0)?;
     delay(5_000);
@@ -279,8 +285,8 @@ fn unmap(mapped: &MapGrantRef) -> i16 {
 }
 
 fn granted() -> Outcome {
-    let exceptions = Exceptions::new()?;
     let free = settled_free_pages()?;
+    let exceptions = Exceptions::new()?;
     let domain = Domu::new()?;
     let (entries, at) = (window(1)?, window(2)?);
     grant(&domain, entries, REFERENCE, BASE + DATA)?;
@@ -310,8 +316,8 @@ fn granted() -> Outcome {
 }
 
 fn foreign() -> Outcome {
-    let exceptions = Exceptions::new()?;
     let free = settled_free_pages()?;
+    let exceptions = Exceptions::new()?;
     let domain = Domu::new()?;
     let (first, second) = (window(1)?, window(2)?);
     ensure_eq!(map_foreign(domain.0, BASE, first), 0, "mapping");
@@ -339,8 +345,8 @@ fn foreign() -> Outcome {
 }
 
 fn table() -> Outcome {
-    let exceptions = Exceptions::new()?;
     let free = settled_free_pages()?;
+    let exceptions = Exceptions::new()?;
     let domain = Domu::new()?;
     let at = window(1)?;
     grant(&domain, at, REFERENCE, BASE)?;

@@ -13,11 +13,8 @@ use xen_abi::domctl::{
 };
 use xen_abi::errno::Errno;
 
-/// A cap that says to leave it as it is.
-const KEEP_CAP: u16 = u16::MAX;
-
-/// `EINVAL` for another scheduler's parameters, and for those of single vCPUs. A weight of 0 and a
-/// cap of all ones change nothing.
+/// `EINVAL` for another scheduler's parameters, for those of single vCPUs, and for a cap of more
+/// than its vCPUs could use. A weight of 0 changes nothing.
 pub(super) fn scheduler_op(
     _: &Current<'_>,
     domain: &Arc<Domain>,
@@ -36,12 +33,13 @@ pub(super) fn scheduler_op(
             Ok(Answer::Copy)
         }
         XEN_DOMCTL_SCHEDOP_PUTINFO => {
+            if u32::from(op.cap) > domain.max_vcpus().saturating_mul(100) {
+                return Err(Errno::Inval);
+            }
             if op.weight != 0 {
                 domain.set_weight(op.weight);
             }
-            if op.cap != KEEP_CAP {
-                share.cap.store(op.cap, Ordering::Relaxed);
-            }
+            share.cap.store(op.cap, Ordering::Relaxed);
             Ok(Answer::Done)
         }
         _ => Err(Errno::Inval),

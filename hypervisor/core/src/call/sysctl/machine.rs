@@ -17,8 +17,9 @@ pub(super) fn physinfo(cur: &Current<'_>, arg: &mut Payload) -> Result<(), Errno
     let (sched, frames) = (&cur.sys.sched, cur.sys.frames);
     let mut info = PhysInfo::new_zeroed();
     info.threads_per_core = 1;
-    info.cores_per_socket = 1;
     info.nr_cpus = sched.online().count() as u32;
+    // As Xen on Arm has it: all CPUs are one socket's.
+    info.cores_per_socket = info.nr_cpus;
     info.max_cpu_id = (sched.nr_cpus() as u32).saturating_sub(1);
     info.nr_nodes = 1;
     info.cpu_khz = u32::try_from(cur.sys.hw.frequency() / 1000).unwrap_or(u32::MAX);
