@@ -203,8 +203,9 @@ fn waits() -> Outcome {
 }
 
 fn shuts_down() -> Outcome {
-    let free = settled_free_pages()?;
     let exceptions = Exceptions::new()?;
+    let free = settled_free_pages()?;
+    exceptions.take();
     let domain = Domu::new()?;
     start(&domain, Program::ShutDown, 1)?;
     ensure!(exceptions.comes(), "VIRQ_DOM_EXC did not come");
@@ -222,8 +223,9 @@ fn shuts_down() -> Outcome {
 }
 
 fn destroyed_running() -> Outcome {
-    let free = settled_free_pages()?;
     let exceptions = Exceptions::new()?;
+    let free = settled_free_pages()?;
+    exceptions.take();
     let domain = Domu::new()?;
     start(&domain, Program::Count, 0)?;
     delay(5_000);
@@ -285,8 +287,9 @@ fn unmap(mapped: &MapGrantRef) -> i16 {
 }
 
 fn granted() -> Outcome {
-    let free = settled_free_pages()?;
     let exceptions = Exceptions::new()?;
+    let free = settled_free_pages()?;
+    exceptions.take();
     let domain = Domu::new()?;
     let (entries, at) = (window(1)?, window(2)?);
     grant(&domain, entries, REFERENCE, BASE + DATA)?;
@@ -316,8 +319,9 @@ fn granted() -> Outcome {
 }
 
 fn foreign() -> Outcome {
-    let free = settled_free_pages()?;
     let exceptions = Exceptions::new()?;
+    let free = settled_free_pages()?;
+    exceptions.take();
     let domain = Domu::new()?;
     let (first, second) = (window(1)?, window(2)?);
     ensure_eq!(map_foreign(domain.0, BASE, first), 0, "mapping");
@@ -345,8 +349,9 @@ fn foreign() -> Outcome {
 }
 
 fn table() -> Outcome {
-    let free = settled_free_pages()?;
     let exceptions = Exceptions::new()?;
+    let free = settled_free_pages()?;
+    exceptions.take();
     let domain = Domu::new()?;
     let at = window(1)?;
     grant(&domain, at, REFERENCE, BASE)?;

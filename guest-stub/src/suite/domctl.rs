@@ -427,7 +427,7 @@ fn share() -> Outcome {
     );
     ensure_eq!(run(argument(6, 1, 0, 0)), (0, 512, 50), "get");
     ensure_eq!(run(argument(6, 0, 0, 0)).0, 0, "put without a weight");
-    ensure_eq!(run(argument(6, 1, 0, 0)), (0, 512, 0), "get");
+    ensure_eq!(run(argument(6, 1, 0, 0)), (0, 1, 0), "get");
     ensure_eq!(run(argument(6, 9, 0, 0)).0, EINVAL, "command 9");
     Ok(())
 }

@@ -33,11 +33,11 @@ pub(super) fn scheduler_op(
             Ok(Answer::Copy)
         }
         XEN_DOMCTL_SCHEDOP_PUTINFO => {
-            if u32::from(op.cap) > domain.max_vcpus().saturating_mul(100) {
-                return Err(Errno::Inval);
-            }
             if op.weight != 0 {
                 domain.set_weight(op.weight);
+            }
+            if u32::from(op.cap) > domain.max_vcpus().saturating_mul(100) {
+                return Err(Errno::Inval);
             }
             share.cap.store(op.cap, Ordering::Relaxed);
             Ok(Answer::Done)

