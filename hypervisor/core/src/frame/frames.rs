@@ -8,7 +8,7 @@ use crate::addr::{DomId, Mfn, PAGE_SHIFT, Pa, PaRange};
 use crate::hw::{DirectMap, Hw};
 use crate::sync::{Lock, rank};
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use xen_abi::errno::Errno;
 
 /// Domains that may own pages have a lower number.
@@ -80,6 +80,8 @@ pub struct Frames {
     pub(super) total: u64,
     /// Pages that domains' RAM must leave.
     pub(super) kept: AtomicU64,
+    /// See [`take_abandoned`](Self::take_abandoned).
+    pub(super) abandoned: AtomicBool,
 }
 
 impl fmt::Debug for Frames {
@@ -301,8 +303,10 @@ impl Frames {
 
     #[inline]
     fn after_drop(&self, mfn: Mfn, old: PageState, new: PageState) {
-        if new.kind() == Kind::Free {
-            self.last_dropped(mfn, old);
+        match new.kind() {
+            Kind::Free => self.last_dropped(mfn, old),
+            Kind::XenShared => self.abandoned.store(true, Ordering::Release),
+            Kind::Xen | Kind::Ram => {}
         }
     }
 
@@ -315,8 +319,17 @@ impl Frames {
                 Kind::Ram => &owned.ram,
                 _ => &owned.shared,
             };
-            count.fetch_sub(1, Ordering::Release);
+            if count.fetch_sub(1, Ordering::Release) == 1 {
+                self.abandoned.store(true, Ordering::Release);
+            }
         }
+    }
+
+    /// True once after a domain may have lost its last page, or the last reference but its own to
+    /// a page that the hypervisor shares with it: if it is dead, it can be forgotten.
+    #[inline]
+    pub fn take_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed) && self.abandoned.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn table(&self) -> &Table {

@@ -77,7 +77,7 @@ fn allocate(domain: &Domain, request: &MemoryReservation) -> Result<Mfn, Errno> 
         let total = u64::from(frames.tot_pages(domain.id)).saturating_add(more);
         total > domain.max_pages.load(Ordering::Relaxed).into()
     };
-    if too_many(pages(order)) {
+    if domain.is_dying() || too_many(pages(order)) {
         return Err(Errno::NoMem);
     }
     let bits = request.mem_flags & ADDRESS_BITS;
@@ -87,8 +87,8 @@ fn allocate(domain: &Domain, request: &MemoryReservation) -> Result<Mfn, Errno> 
         ..Limits::default()
     };
     let mfn = frames.alloc_ram(domain.id, order, limits)?;
-    // Another vCPU may have been as far.
-    if too_many(0) {
+    // Another vCPU may have been as far, or the domain's end has come.
+    if too_many(0) || domain.is_dying() {
         release(domain, mfn, order);
         return Err(Errno::NoMem);
     }
