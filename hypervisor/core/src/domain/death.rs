@@ -119,6 +119,7 @@ impl Domain {
             self.sys.sched.take_out(vcpu);
         }
         self.sys.timers.forget(self);
+        let _ = self.sys.frames.claim(self.id, 0);
         Step::Grants
     }
 

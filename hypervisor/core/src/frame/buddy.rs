@@ -20,6 +20,8 @@ pub(super) struct Buddy {
     high: [u32; ORDERS],
     /// Pages in all lists.
     pub(super) free: u64,
+    /// Pages of these that are kept for some domain.
+    pub(super) claimed: u64,
 }
 
 impl Buddy {
@@ -28,6 +30,7 @@ impl Buddy {
             low: [NIL; ORDERS],
             high: [NIL; ORDERS],
             free: 0,
+            claimed: 0,
         }
     }
 

@@ -66,6 +66,8 @@ pub enum Relinquished {
 pub(super) struct Owned {
     ram: AtomicU32,
     shared: AtomicU32,
+    /// Pages that are kept for it. Changes under the lock of the free lists.
+    claimed: AtomicU32,
 }
 
 /// The machine's RAM.
@@ -129,7 +131,7 @@ impl Frames {
 
     /// A naturally aligned block of 2^`order` pages for the hypervisor.
     pub fn alloc(&self, order: u32, limits: Limits) -> Result<Mfn, FrameError> {
-        self.take(order, limits, PageState::XEN)
+        self.take(order, limits, PageState::XEN, None)
     }
 
     /// From now on [`alloc_ram`](Self::alloc_ram) leaves about `pages` free, so that guests that
@@ -146,7 +148,7 @@ impl Frames {
         if left < Some(self.kept.load(Ordering::Relaxed)) {
             return Err(FrameError::NoMemory);
         }
-        let mfn = self.take(order, limits, PageState::ram(dom))?;
+        let mfn = self.take(order, limits, PageState::ram(dom), Some(owned))?;
         owned.ram.fetch_add(1 << order, Ordering::Relaxed);
         Ok(mfn)
     }
@@ -154,7 +156,7 @@ impl Frames {
     /// A zeroed page of the hypervisor that `dom` shares, with a reference of its allocation.
     pub fn alloc_shared(&self, dom: DomId) -> Result<Mfn, FrameError> {
         let owned = self.owned(dom).ok_or(FrameError::BadOwner)?;
-        let mfn = self.take(0, Limits::default(), PageState::shared(dom))?;
+        let mfn = self.take(0, Limits::default(), PageState::shared(dom), None)?;
         owned.shared.fetch_add(1, Ordering::Relaxed);
         Ok(mfn)
     }
@@ -340,18 +342,73 @@ impl Frames {
         self.owned.get(usize::from(dom.0))
     }
 
+    /// Keeps `nr` of the free pages for `dom`, which has no claim yet, or with 0 gives up its claim.
+    ///
+    /// # Errors
+    /// `BadState` for a second claim, `NoMemory` without as many pages that nobody has claimed.
+    pub fn claim(&self, dom: DomId, nr: u32) -> Result<(), FrameError> {
+        let owned = self.owned(dom).ok_or(FrameError::BadOwner)?;
+        let mut buddy = self.buddy.lock();
+        let before = owned.claimed.load(Ordering::Relaxed);
+        if nr != 0 && before != 0 {
+            return Err(FrameError::BadState);
+        }
+        if buddy.free.saturating_sub(buddy.claimed) < u64::from(nr) {
+            return Err(FrameError::NoMemory);
+        }
+        buddy.claimed = buddy
+            .claimed
+            .saturating_sub(before.into())
+            .saturating_add(nr.into());
+        owned.claimed.store(nr, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Pages that `dom` has claimed and not got yet.
+    pub fn claimed(&self, dom: DomId) -> u32 {
+        self.owned(dom)
+            .map_or(0, |o| o.claimed.load(Ordering::Relaxed))
+    }
+
+    /// Pages that are claimed in all.
+    pub fn all_claimed(&self) -> u64 {
+        self.buddy.lock().claimed
+    }
+
+    /// Pages that domains' RAM leaves free ([`keep_free`](Self::keep_free)).
+    pub fn kept_free(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
+    }
+
     fn give(&self, mfn: Mfn, order: u32) {
         let mut buddy = self.buddy.lock();
         buddy.insert(&self.table, mfn, order);
         self.free.store(buddy.free, Ordering::Relaxed);
     }
 
-    fn take(&self, order: u32, limits: Limits, state: PageState) -> Result<Mfn, FrameError> {
+    /// Takes a block; for `claimant`, a domain, only what others have not claimed.
+    fn take(
+        &self,
+        order: u32,
+        limits: Limits,
+        state: PageState,
+        claimant: Option<&Owned>,
+    ) -> Result<Mfn, FrameError> {
         let nr = block(order)?;
         let mut buddy = self.buddy.lock();
+        let own = claimant.map_or(0, |o| u64::from(o.claimed.load(Ordering::Relaxed)));
+        let others = buddy.claimed.saturating_sub(own);
+        if claimant.is_some() && buddy.free.saturating_sub(others) < nr {
+            return Err(FrameError::NoMemory);
+        }
         let mfn = buddy
             .take(&self.table, order, limits)
             .ok_or(FrameError::NoMemory)?;
+        if let Some(owned) = claimant.filter(|_| own != 0) {
+            let used = own.min(nr);
+            owned.claimed.fetch_sub(used as u32, Ordering::Relaxed);
+            buddy.claimed = buddy.claimed.saturating_sub(used);
+        }
         self.free.store(buddy.free, Ordering::Relaxed);
         drop(buddy);
         if !limits.dirty {

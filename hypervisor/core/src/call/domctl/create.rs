@@ -18,6 +18,8 @@ use xen_abi::domctl::{
 use xen_abi::errno::Errno;
 use xen_abi::xen::DOMID_FIRST_RESERVED;
 
+/// Pages that must be free beyond those kept, for a domain to be made.
+const SPARE: u64 = 256;
 /// The one version of grant tables.
 const GRANT_VERSION: u32 = 1;
 
@@ -45,6 +47,10 @@ pub(super) fn create(cur: &Current<'_>, op: &mut Domctl) -> Result<(), Errno> {
         handle: wanted.handle,
         direct_mapped: None,
     };
+    // What it is made of is allocated in ways that must not fail.
+    if sys.frames.free_pages() < sys.frames.kept_free().saturating_add(SPARE) {
+        return Err(Errno::NoMem);
+    }
     let domain = domu(sys, id, &config)?;
     domain.hide_vcpus();
     domain.is_64bit.store(false, Ordering::Relaxed);

@@ -36,6 +36,7 @@ pub(in crate::call) fn describe(domain: &Domain) -> GetDomainInfo {
     info.flags = flags(domain);
     info.tot_pages = frames.tot_pages(domain.id).into();
     info.max_pages = domain.max_pages.load(Ordering::Relaxed).into();
+    info.outstanding_pages = frames.claimed(domain.id).into();
     info.shared_info_frame = domain.shared_info.mfn().0;
     info.cpu_time = domain.vcpus().iter().map(|v| v.run_ns()).sum();
     info.nr_online_vcpus = domain.vcpus().iter().filter(|v| v.is_up()).count() as u32;

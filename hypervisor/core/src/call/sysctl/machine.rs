@@ -27,6 +27,7 @@ pub(super) fn physinfo(cur: &Current<'_>, arg: &mut Payload) -> Result<(), Errno
         XEN_SYSCTL_PHYSCAP_HVM | XEN_SYSCTL_PHYSCAP_HAP | XEN_SYSCTL_PHYSCAP_GNTTAB_V1;
     info.total_pages = frames.total_pages();
     info.free_pages = frames.free_pages();
+    info.outstanding_pages = frames.all_claimed();
     let ends = frames.banks().map(|(mfn, nr)| mfn.0.saturating_add(nr));
     info.max_mfn = ends.max().unwrap_or(0).saturating_sub(1);
     arg.set(&info);
