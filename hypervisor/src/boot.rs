@@ -6,7 +6,7 @@ use crate::mmu::{self, Tables};
 use crate::panic::refuse;
 use crate::percpu::{self, PerCpu};
 use crate::sysreg::mrs;
-use crate::{console, dom0, el2, heap, machine, refuse as early, run, smp};
+use crate::{console, dom0, domu, el2, heap, irq, machine, refuse as early, run, smp};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -14,7 +14,7 @@ use hv_core::addr::{CpuId, DomId, PAGE_SIZE, Pa, PaRange};
 use hv_core::boot::cmdline::{
     CommandLines, Level, Options, Scheduler as SchedulerOption, Timestamps,
 };
-use hv_core::boot::dom0_mem::without;
+use hv_core::boot::dom0_mem::{merged, without};
 use hv_core::boot::host_dt::{Gic as GicNode, GicVersion, HostDt, Uart as UartNode};
 use hv_core::boot::modules::Modules;
 use hv_core::boot::validate::Tree;
@@ -25,7 +25,7 @@ use hv_core::frame::Frames;
 use hv_core::hw::DirectMap;
 use hv_core::p2m::{Stage2Geometry, VmidAllocator};
 use hv_core::sched::Scheduler;
-use hv_core::system::{Domains, System};
+use hv_core::system::{Domains, IrqOwners, System};
 use hv_core::timer::Timers;
 use hv_core::vgic::Model;
 use log::LevelFilter;
@@ -83,16 +83,12 @@ extern "C" fn boot_main(dtb: u64, image: u64) -> ! {
     if options.sched != SchedulerOption::Credit2 {
         log::warn!("sched=: there is one scheduler, by weights like credit2");
     }
-    modules
-        .messages
-        .iter()
-        .for_each(|message| log::warn!("{message}"));
     if let Some(bad) = bad_module {
         refuse(format_args!("{bad}"));
     }
-    if modules.kernel().is_none() {
+    if modules.kernel().is_none() && modules.domains.is_empty() {
         refuse(format_args!(
-            "no kernel for dom0: /chosen has no \"multiboot,module\" node (QEMU: -device guest-loader,addr=...,kernel=...)"
+            "no kernel for dom0, and no other domain: /chosen has no \"multiboot,module\" node (QEMU: -device guest-loader,addr=...,kernel=...)"
         ));
     }
     let host = survey(dt, modules, leak(lines.dom0), uart, blob);
@@ -234,7 +230,7 @@ fn survey(
     used.extend(dt.memory_reservations());
     used.extend(dt.reserved_memory().iter().map(|r| r.range));
     let used = used.iter().map(PaRange::page_aligned).collect();
-    for module in &modules.dom0 {
+    for module in modules.all() {
         let inside =
             |bank: &PaRange| bank.start <= module.range.start && module.range.end <= bank.end;
         if !banks.iter().any(inside) {
@@ -252,7 +248,7 @@ fn survey(
             end: image.data.end
         }
     )];
-    ours.extend(modules.dom0.iter().map(|m| ("a boot module", m.range)));
+    ours.extend(modules.all().map(|m| ("a boot module", m.range)));
     for reserved in dt.reserved_memory() {
         if let Some((what, at)) = ours
             .iter()
@@ -376,6 +372,7 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
             gic: guest_gic(&machine.gic),
         },
         domains: Domains::new(),
+        irq_owners: IrqOwners::new(),
         sched,
         timers: Timers::new(machine.cpus.len()),
         options,
@@ -389,7 +386,19 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
             .unwrap_or(MAX_RING)
             .clamp(EARLY_RING, MAX_RING),
     );
-    dom0::build(sys, &host);
+    let dom0 = dom0::build(sys, &host);
+    let domus = domu::build(sys, &host, dom0.as_ref());
+    for module in merged(host.modules.ranges().collect()) {
+        if let Err(error) = frames.free_range(module) {
+            log::warn!("boot module at {}: {error:?}", module.start);
+        }
+    }
+    if !domus.is_empty() {
+        say_whose_input(dom0.is_some());
+    }
+    dom0.iter()
+        .chain(&domus)
+        .for_each(|domain| domain.unpause());
     frames.keep_free(heap::RESERVE);
     if let Some(uart) = machine.irqs.uart {
         machine.gic.set_edge(uart, false);
@@ -530,6 +539,14 @@ fn gic_driver(node: &GicNode) -> Gic {
         }
     };
     driver.unwrap_or_else(|error| refuse(format_args!("{error}; {GIC_WANTED}")))
+}
+
+/// With several domains on the console, says who has its input; without dom0 the first other one.
+fn say_whose_input(has_dom0: bool) {
+    match console::input_target() {
+        Target::Domain(_) if !has_dom0 => irq::switch_input(),
+        target => irq::turn_input_to(target),
+    }
 }
 
 /// What guests have of `gic`.

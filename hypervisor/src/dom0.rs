@@ -16,6 +16,7 @@ use hv_core::boot::dom0_nodes::Fates;
 use hv_core::boot::host_dt::{GicVersion, HostDt};
 use hv_core::boot::image::Kernel;
 use hv_core::boot::irq::Irq;
+use hv_core::boot::modules::Module;
 use hv_core::domain::create::{self, GICR_FRAMES};
 use hv_core::domain::vcpu::Start;
 use hv_core::domain::{Domain, DomainConfig, GicLayout, PPI_VIRT_TIMER, Role};
@@ -66,8 +67,9 @@ pub(crate) fn msi_frames(dt: &HostDt<'_>) -> Vec<PaRange> {
     v2m.filter_map(|n| n.reg().next().flatten()).collect()
 }
 
-/// Builds dom0 and makes its first vCPU runnable.
-pub(crate) fn build(sys: &'static System, host: &Host) {
+/// Builds dom0, if there is a kernel for it. It does not run yet.
+pub(crate) fn build(sys: &'static System, host: &Host) -> Option<Arc<Domain>> {
+    let module = host.modules.kernel()?;
     let banks = memory(sys);
     let fates = Fates::decide(host.dt, host.uart.as_ref().map(|uart| uart.node.id()));
     let console = host.uart.as_ref().map(|uart| (uart.range, uart.irq));
@@ -75,12 +77,8 @@ pub(crate) fn build(sys: &'static System, host: &Host) {
     let domain = create(sys, host, &banks);
     map_memory(&domain, &banks, &map);
     route(&domain, &map);
-    start(sys, host, &domain, &banks, (&fates, &map.reserved));
-    for module in host.modules.ranges() {
-        if let Err(error) = sys.frames.free_range(module) {
-            log::warn!("boot module at {}: {error:?}", module.start);
-        }
-    }
+    start(sys, host, module, &domain, &banks, (&fates, &map.reserved));
+    Some(domain)
 }
 
 fn memory(sys: &'static System) -> Vec<PaRange> {
@@ -178,8 +176,9 @@ fn create(sys: &'static System, host: &Host, banks: &[PaRange]) -> Arc<Domain> {
     domain
 }
 
-/// Where dom0's interrupt controller is (where the host's is), and for how many vCPUs.
-fn gic_layout(host: &Host, wanted: u32) -> (GicLayout, u32) {
+/// Where a direct-mapped domain has its interrupt controller (where the host's is), and for how many
+/// vCPUs.
+pub(crate) fn gic_layout(host: &Host, wanted: u32) -> (GicLayout, u32) {
     let ipa = |range: &PaRange| (Ipa(range.start.0), range.size());
     let gicd = ipa(&host.gic.distributor);
     let redistributors = match &host.gic.version {
@@ -278,13 +277,11 @@ fn route(domain: &Arc<Domain>, map: &Dom0Map) {
 fn start(
     sys: &'static System,
     host: &Host,
+    module: &Module<'_>,
     domain: &Arc<Domain>,
     banks: &[PaRange],
     described: (&Fates, &[PaRange]),
 ) {
-    let Some(module) = host.modules.kernel() else {
-        return;
-    };
     let kernel = Kernel::open(bytes(module.range)).unwrap_or_else(|error| {
         refuse(format_args!(
             "dom0's kernel, {}: {error}",
@@ -328,7 +325,6 @@ fn start(
         };
         vcpu.start(domain, start);
     }
-    domain.unpause();
 }
 
 fn device_tree(
@@ -376,17 +372,17 @@ fn device_tree(
 }
 
 /// A boot module's bytes, where firmware left them.
-fn bytes(range: PaRange) -> &'static [u8] {
+pub(crate) fn bytes(range: PaRange) -> &'static [u8] {
     let start = core::ptr::with_exposed_provenance(range.start.0 as usize);
-    // SAFETY: the range lies in RAM that is mapped and reserved until dom0 was built.
+    // SAFETY: the range lies in RAM that is mapped and reserved until all domains were built.
     unsafe { core::slice::from_raw_parts(start, range.size() as usize) }
 }
 
-/// Memory of dom0's that nobody uses yet.
-fn room(start: Pa, size: u64) -> &'static mut [u8] {
+/// Memory of a domain's that nobody uses yet.
+pub(crate) fn room(start: Pa, size: u64) -> &'static mut [u8] {
     let start = core::ptr::with_exposed_provenance_mut(start.0 as usize);
-    // SAFETY: `place` chose it inside dom0's first bank, apart from the other pieces, and dom0
-    // does not run yet.
+    // SAFETY: `place` chose it inside the domain's memory, apart from the other pieces, and the
+    // domain does not run yet.
     unsafe { core::slice::from_raw_parts_mut(start, size as usize) }
 }
 
@@ -401,8 +397,8 @@ fn put(sys: &System, from: &[u8], to: Pa) {
     clean(sys, to, from.len() as u64);
 }
 
-/// dom0 starts with its caches off.
-fn clean(sys: &System, start: Pa, size: u64) {
+/// A domain starts with its caches off.
+pub(crate) fn clean(sys: &System, start: Pa, size: u64) {
     if let Some(range) = PaRange::new(start, size) {
         sys.hw.cache(range, CacheOp::Clean);
     }

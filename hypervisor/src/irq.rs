@@ -78,10 +78,13 @@ fn dispatch(ack: &Ack, loaded: Option<(&Domain, u32)>, handled: &mut Handled) {
 
 /// A device's interrupt: its domain's, which deactivates it.
 fn device(intid: u32) {
-    let domain = machine::try_system().and_then(|sys| sys.domains.hardware());
-    match domain {
-        Some(domain) => domain.vgic.hw_fired(intid, None, &*domain),
-        None => machine::get().gic.disable(intid),
+    let owned = machine::try_system().is_some_and(|sys| {
+        sys.with_irq_owner(intid, |domain| {
+            domain.vgic.hw_fired(intid, None, &**domain);
+        })
+    });
+    if !owned {
+        machine::get().gic.disable(intid);
     }
 }
 

@@ -4,6 +4,8 @@
 pub(crate) mod domctl;
 pub(crate) mod event;
 pub(crate) mod fifo;
+pub(crate) mod grant;
 pub(crate) mod hypercall;
 pub(crate) mod memory;
 pub(crate) mod page;
+pub(crate) mod version;

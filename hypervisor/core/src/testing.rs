@@ -16,7 +16,7 @@ use crate::fake::FakeHw;
 use crate::frame::Frames;
 use crate::p2m::{P2m, PoolLimit, Stage2Geometry, VmidAllocator};
 use crate::sched::Scheduler;
-use crate::system::{Domains, System};
+use crate::system::{Domains, IrqOwners, System};
 use crate::timer::Timers;
 use crate::trap::idreg::IdRegs;
 use crate::trap::smccc::Mitigations;
@@ -38,6 +38,7 @@ pub(crate) fn system(ram: PaRange, nr_cpus: usize) -> (&'static FakeHw, &'static
         frames: Box::leak(Box::new(frames)),
         guest_hw: guest_hw(),
         domains: Domains::new(),
+        irq_owners: IrqOwners::new(),
         sched: Scheduler::new(nr_cpus, 62_500_000),
         timers: Timers::new(nr_cpus),
         options: Options::parse("console=dtuart noreboot"),

@@ -15,7 +15,7 @@ use crate::guest::copy::{GuestMemory, GuestPtr};
 use crate::guest::shared::SharedPage;
 use crate::p2m::{P2m, P2mType, PoolLimit};
 use crate::sched::Scheduler;
-use crate::system::{Domains, System};
+use crate::system::{Domains, IrqOwners, System};
 use crate::testing;
 use crate::timer::Timers;
 use crate::trap::idreg::IdRegs;
@@ -58,6 +58,7 @@ impl Machine {
             frames: Box::leak(Box::new(frames)),
             guest_hw: testing::guest_hw(),
             domains: Domains::new(),
+            irq_owners: IrqOwners::new(),
             sched: Scheduler::new(1, 62_500_000),
             timers: Timers::new(1),
             options: Options::parse("console=dtuart noreboot"),

@@ -3,7 +3,7 @@
 //! tree, or `XEN_DOMCTL_createdomain`. Its interrupt controller, VMID and tables are the same then.
 
 use super::{Domain, DomainConfig, GicLayout, PPI_VIRT_TIMER, Role};
-use crate::addr::{Gfn, Ipa, Mfn, PAGE_SHIFT, Pa};
+use crate::addr::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, Pa};
 use crate::hw::Hw;
 use crate::p2m::{P2m, P2mType, PoolLimit, Stage2Geometry, VmidAllocator};
 use crate::system::System;
@@ -19,6 +19,9 @@ use xen_abi::errno::Errno;
 pub const GICR_FRAMES: u64 = 128 << 10;
 /// `GICD_TYPER.IDbits` + 1 of a domain without LPIs.
 const ID_BITS: u32 = 10;
+
+/// Xen's limit for domains that it makes at boot; it is what `xl` gives, too.
+const MAX_EVTCHN_PORT: u32 = 1023;
 
 /// What the machine has for guests.
 pub struct GuestHardware {
@@ -101,7 +104,7 @@ impl CreateConfig {
         Self {
             nr_vcpus,
             nr_spis: sys.guest_hw.gic.nr_spis,
-            max_evtchn_port: u32::MAX,
+            max_evtchn_port: MAX_EVTCHN_PORT,
             max_grant_frames: sys.options.gnttab_max_frames,
             max_maptrack_frames: sys.options.gnttab_max_maptrack_frames,
             tables: PoolLimit::Unlimited,
@@ -115,11 +118,7 @@ impl CreateConfig {
 ///
 /// # Errors
 /// `EINVAL` for numbers out of range, `ENOMEM` (also without a free VMID).
-pub fn domu(
-    sys: &'static System,
-    id: crate::addr::DomId,
-    config: &CreateConfig,
-) -> Result<Arc<Domain>, Errno> {
+pub fn domu(sys: &'static System, id: DomId, config: &CreateConfig) -> Result<Arc<Domain>, Errno> {
     let (hw, gic): (&'static dyn Hw, _) = (sys.hw, &sys.guest_hw.gic);
     let counts_are_valid = (1..=gic.max_vcpus()).contains(&config.nr_vcpus)
         && config.nr_spis <= MAX_SPIS
@@ -198,7 +197,7 @@ pub fn map_gicv(domain: &Domain) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addr::{DomId, PaRange};
+    use crate::addr::PaRange;
     use crate::testing;
 
     const RAM: PaRange = PaRange {

@@ -10,7 +10,10 @@ use crate::hw::SystemOp;
 use crate::sched::pause;
 use crate::system::System;
 use xen_abi::errno::Errno;
-use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_WATCHDOG};
+use xen_abi::sched::{
+    SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SOFT_RESET, SHUTDOWN_SUSPEND,
+    SHUTDOWN_WATCHDOG,
+};
 use xen_abi::xen::VIRQ_DOM_EXC;
 
 /// How far a domain's life has gone.
@@ -61,6 +64,19 @@ impl Life {
     /// True if a toolstack has paused it.
     pub const fn is_paused(&self) -> bool {
         self.pauses != 0
+    }
+}
+
+/// What a `SHUTDOWN_*` is called.
+fn reason_name(reason: u32) -> &'static str {
+    match reason {
+        SHUTDOWN_POWEROFF => "power off",
+        SHUTDOWN_REBOOT => "reboot",
+        SHUTDOWN_SUSPEND => "suspend",
+        SHUTDOWN_CRASH => "crash",
+        SHUTDOWN_WATCHDOG => "watchdog",
+        SHUTDOWN_SOFT_RESET => "soft reset",
+        _ => "unknown reason",
     }
 }
 
@@ -135,6 +151,7 @@ impl Domain {
         if self.role.hardware {
             self.end_machine(reason);
         }
+        log::info!("{} shut down: {}", self.id, reason_name(reason));
         self.sys.tell_dom_exc();
     }
 
