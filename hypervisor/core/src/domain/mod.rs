@@ -137,12 +137,23 @@ pub struct Domain {
     pub is_64bit: AtomicBool,
     /// Seconds that its wall clock is ahead of the machine's.
     pub time_offset: AtomicI64,
+    /// `GNTTABOP_cache_flush` of its own pages, and of others' that it has mapped.
+    pub cache_flushes: CacheFlushes,
     /// What of the CPUs' time it is to have.
     pub share: Share,
     /// Its vCPUs, made with it.
     all_vcpus: Box<[Arc<Vcpu>]>,
     /// False until a toolstack has asked for them.
     has_vcpus: AtomicBool,
+}
+
+/// How often a domain had caches maintained for DMA.
+#[derive(Default)]
+pub struct CacheFlushes {
+    /// Of its own pages.
+    pub own: AtomicU64,
+    /// Of others' pages, which it has mapped by grants.
+    pub foreign: AtomicU64,
 }
 
 /// A domain's share of the CPUs' time.
@@ -210,6 +221,7 @@ impl Domain {
             handle: Lock::new([0; 16]),
             is_64bit: AtomicBool::new(true),
             time_offset: AtomicI64::new(0),
+            cache_flushes: CacheFlushes::default(),
             share: Share {
                 weight: AtomicU16::new(DEFAULT_WEIGHT as u16),
                 cap: AtomicU16::new(0),
