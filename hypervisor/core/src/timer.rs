@@ -104,7 +104,7 @@ impl Timers {
                     .iter()
                     .any(|own| v.as_ptr() == Arc::as_ptr(own)),
                 Purpose::Watchdog(d, _) => !d.ptr_eq(&watchdogs),
-                Purpose::Slice => true,
+                Purpose::Slice | Purpose::Console => true,
             });
         }
     }
