@@ -34,7 +34,7 @@ static CONSOLE: Lock<Console, { rank::CONSOLE }> = Lock::new(Console {
     lines: Lines::EMPTY,
 });
 /// How long a line waits for the end of another, in parts of a second.
-const WAITS: u64 = 20;
+const WAITS: u64 = 5;
 /// The way out that needs no lock.
 static EARLY: Once<EarlyUart> = Once::new();
 static INPUT: Lock<InputSwitch, { rank::CONSOLE }> = Lock::new(InputSwitch::new(Switch::CTRL_A));

@@ -119,7 +119,8 @@ fn two(stage: &Stage, gic: Gic) -> Result<()> {
     console.expect(second, LIMIT)?;
     stays(&mut console)?;
     let transcript = console.transcript();
-    match transcript.matches("guest-stub: say").count() {
+    // A line may be cut if the machine is so slow that the other's waits too long for its end.
+    match transcript.matches("say bench").count() {
         2 => expect_no_errors(&console),
         n => Err(console.failure(&format!("{n} stubs wrote their line, not 2"))),
     }
@@ -292,7 +293,7 @@ fn ends(stage: &Stage) -> Result<()> {
     console.send(SWITCH)?;
     console.expect("*** Serial input to Xenolith", LIMIT)?;
     console.send("q")?;
-    for text in ["d1: 1 vCPUs", "paused", "d2: 1 vCPUs", "paused"] {
+    for text in ["d1: 1 vCPUs", "shut down", "d2: 1 vCPUs", "shut down"] {
         console.expect(text, LIMIT)?;
     }
     expect_no_errors(&console)
