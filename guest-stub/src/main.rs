@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A small kernel at EL1 that runs as dom0 and measures (`bench` on its command line) or checks (`check`) the
-//! hypervisor under it.
+//! hypervisor under it, or names its checks (`list`).
 #![no_std]
 #![no_main]
 
@@ -28,11 +28,16 @@ extern "C" fn boot_main(tree: u64, first_count: u64) -> ! {
     dt::read(tree);
     gic::start();
     let mut words = dt::facts().arguments.split_whitespace();
-    let verb = words.find(|word| word.starts_with("bench") || word.starts_with("check"));
+    let verb = words.find(|word| {
+        ["bench", "check", "list"]
+            .iter()
+            .any(|verb| word.starts_with(verb))
+    });
     match verb.map(|verb| verb.split_once('=').unwrap_or((verb, ""))) {
         Some(("bench", _)) => bench::run(first_count),
         Some(("check", filter)) => suite::run(filter),
-        _ => println!("guest-stub: say bench or check on the command line"),
+        Some(("list", _)) => suite::list(),
+        _ => println!("guest-stub: say bench, check or list on the command line"),
     }
     psci::system_off()
 }

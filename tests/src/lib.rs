@@ -5,10 +5,12 @@
 //! - [`machine`] describes a machine, [`trampoline`] and [`device_tree`] what is unusual about it; [`console`] runs it;
 //!   [`dom0`] talks to a booted dom0.
 //! - [`scenario`] holds the tests proper, with [`pairwise`] choosing the machines; [`runner`] selects, runs and counts;
-//!   [`tap`] judges what the guest stub printed.
+//!   [`tap`] reads what the guest stub printed.
+//! - [`conformance`] runs the guest stub's suite and reports it for both hypervisors.
 //! - [`bench`] compares costs with Xen's; [`symbolize`] reads backtraces.
 
 pub mod bench;
+pub mod conformance;
 pub mod console;
 pub mod cpio;
 pub mod debian;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Conformance: what a guest must see. Each check passes on Xen 4.20 too, unless it says why not.
+//! Conformance: what a guest must see. Each check passes on Xen 4.20, unless it says why not.
 //!
-//! Results are TAP: `ok 3 name`, `not ok 4 name: what was wrong`; on Xen, a check that it is known not to pass fails
-//! with `# TODO reason`, and one that would take the machine down is skipped.
+//! Results are TAP: `ok 3 name`, `not ok 4 name: what was wrong`; a check that a hypervisor is known not to pass fails
+//! there with `# TODO reason`, and one that would take the machine down is skipped.
 
 #![expect(
     clippy::result_large_err,
@@ -13,11 +13,13 @@ mod abort;
 mod cache;
 mod calls;
 mod check;
+mod errno;
 mod event;
 mod firmware;
 mod garbage;
 mod gicd;
 mod irq;
+mod list;
 mod smp;
 mod sysreg;
 mod timer;
@@ -30,7 +32,7 @@ use xen_abi::version::{XEN_EXTRAVERSION_LEN, XENVER_EXTRAVERSION};
 
 use crate::console::println;
 use crate::xen::hypercall::operate;
-use check::{Check, Failure, OnXen};
+use check::{Check, Failure, Known};
 
 /// One family of checks a file.
 const FAMILIES: &[(&str, &[Check])] = &[
@@ -48,7 +50,7 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("garbage", garbage::CHECKS),
 ];
 
-/// Runs those checks whose `family/name` contains `filter`.
+/// Runs the checks that `filter` names, all if it is empty.
 pub(crate) fn run(filter: &str) {
     let on_xen = is_xen();
     let mut number = 0;
@@ -66,32 +68,46 @@ pub(crate) fn run(filter: &str) {
     println!("# {failed} of {number} failed");
 }
 
+/// Prints the names of all checks and what is known of them.
+pub(crate) fn list() {
+    for line in list::lines() {
+        println!("{line}");
+    }
+}
+
 fn all() -> impl Iterator<Item = (&'static str, &'static Check)> {
     FAMILIES
         .iter()
         .flat_map(|(family, checks)| checks.iter().map(move |check| (*family, check)))
 }
 
+/// Whether one of the words of `filter`, between commas, is the family, or family, slash, and a part of the name.
 fn matches(filter: &str, family: &str, name: &str) -> bool {
-    match filter.split_once('/') {
-        Some((of, part)) => family == of && name.contains(part),
-        None => family == filter || filter.is_empty(),
-    }
+    filter.is_empty()
+        || filter.split(',').any(|word| match word.split_once('/') {
+            Some((of, part)) => family == of && name.contains(part),
+            None => family == word,
+        })
 }
 
 /// Runs one check and prints its line; whether it is as it should be.
 fn report(number: u32, family: &str, check: &Check, on_xen: bool) -> bool {
     println!("# {number} {family}/{}", check.name);
-    let todo = match check.on_xen {
-        OnXen::Hangs(reason) if on_xen => {
+    let (hypervisor, known) = if on_xen {
+        ("Xen", &check.on_xen)
+    } else {
+        ("Xenolith", &check.on_xenolith)
+    };
+    let todo = match known {
+        Known::Hangs(reason) => {
             println!(
-                "ok {number} {family}/{} # SKIP on Xen: {reason}",
+                "ok {number} {family}/{} # SKIP on {hypervisor}: {reason}",
                 check.name
             );
             return true;
         }
-        OnXen::Differs(reason) if on_xen => Some(reason),
-        _ => None,
+        Known::Differs(reason) => Some(reason),
+        Known::Passes => None,
     };
     match ((check.run)(), todo) {
         (Ok(()), _) => println!("ok {number} {family}/{}", check.name),
@@ -100,7 +116,7 @@ fn report(number: u32, family: &str, check: &Check, on_xen: bool) -> bool {
         }
         (Err(Failure::Failed(detail)), Some(reason)) => {
             println!(
-                "not ok {number} {family}/{}: {detail} # TODO on Xen: {reason}",
+                "not ok {number} {family}/{}: {detail} # TODO on {hypervisor}: {reason}",
                 check.name
             );
         }

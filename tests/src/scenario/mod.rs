@@ -3,6 +3,7 @@
 
 mod anywhere;
 mod boot;
+mod conformance;
 mod disk;
 mod dmesg;
 mod keys;
@@ -13,7 +14,6 @@ mod options;
 mod panic;
 mod refusal;
 mod stray;
-mod stub;
 
 use std::path::PathBuf;
 
@@ -108,7 +108,7 @@ impl Stage {
 pub fn all() -> Vec<Scenario> {
     [
         refusal::scenarios(),
-        stub::scenarios(),
+        conformance::scenarios(),
         boot::scenarios(),
         anywhere::scenarios(),
         memory::scenarios(),
