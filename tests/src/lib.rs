@@ -16,6 +16,7 @@ pub mod cpio;
 pub mod debian;
 pub mod device_tree;
 pub mod dom0;
+pub mod domu;
 pub mod error;
 pub mod initramfs;
 pub mod machine;

@@ -7,6 +7,7 @@ use fdt::node::FdtNode;
 use super::gic::Gic;
 use super::mmu::{self, Kind};
 use super::once::Once;
+use crate::console;
 
 /// Regions kept of a list.
 const REGIONS: usize = 8;
@@ -62,9 +63,11 @@ pub(crate) fn read(address: u64) {
         mmu::map(region.base, region.size, Kind::Memory);
     }
     let gic = gic(tree);
+    use_uart(tree);
     let timer = node(tree, "arm,armv8-timer");
-    let xen = node(tree, "xen,xen");
-    let [grant_region, extended @ ..] = regions::<{ REGIONS + 1 }>(xen);
+    // A domU that is not `xen,enhanced` has no such node; what it would say is fixed (public/arch-arm.h).
+    let xen = tree.find_compatible(&["xen,xen"]);
+    let [grant_region, extended @ ..] = xen.map_or(DOMU_REGIONS, regions::<{ REGIONS + 1 }>);
     mmu::map(grant_region.base, grant_region.size, Kind::Memory);
     for region in extended.iter().filter(|region| region.size != 0) {
         mmu::map(region.base, region.size, Kind::Memory);
@@ -77,7 +80,7 @@ pub(crate) fn read(address: u64) {
             .count(),
         virtual_timer: interrupt(timer, 2),
         physical_timer: interrupt(timer, 1),
-        event_interrupt: interrupt(xen, 0),
+        event_interrupt: xen.map_or(DOMU_EVENT_PPI, |xen| interrupt(xen, 0)),
         grant_region,
         extended_regions: extended,
         fw_cfg: tree.find_compatible(&["qemu,fw-cfg-mmio"]).map(|node| {
@@ -89,6 +92,28 @@ pub(crate) fn read(address: u64) {
             .and_then(|chosen| text(chosen, "bootargs"))
             .unwrap_or(""),
     });
+}
+
+/// `GUEST_EVTCHN_PPI`.
+const DOMU_EVENT_PPI: u32 = 31;
+/// `GUEST_GNTTAB_BASE` and `GUEST_GNTTAB_SIZE`; no extended regions.
+const DOMU_REGIONS: [Region; REGIONS + 1] = {
+    let mut regions = [Region { base: 0, size: 0 }; REGIONS + 1];
+    regions[0] = Region {
+        base: 0x3800_0000,
+        size: 0x100_0000,
+    };
+    regions
+};
+
+/// Has lines go to the UART that a domU's tree names: the hypervisor's console is not its own.
+fn use_uart(tree: &'static Fdt<'static>) {
+    let Some(node) = tree.find_compatible(&["arm,sbsa-uart"]) else {
+        return;
+    };
+    let [registers] = regions(node);
+    mmu::map(registers.base, registers.size, Kind::Device);
+    console::use_uart(registers.base);
 }
 
 /// Holds the parsed tree for as long as its strings are used: for ever.

@@ -6,6 +6,7 @@ mod boot;
 mod conformance;
 mod disk;
 mod dmesg;
+mod dom0less;
 mod keys;
 mod load;
 mod memory;
@@ -110,6 +111,7 @@ pub fn all() -> Vec<Scenario> {
         refusal::scenarios(),
         conformance::scenarios(),
         boot::scenarios(),
+        dom0less::scenarios(),
         anywhere::scenarios(),
         memory::scenarios(),
         options::scenarios(),
