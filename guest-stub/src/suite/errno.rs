@@ -11,7 +11,6 @@ pub(super) const EFAULT: i64 = -14;
 pub(super) const EBUSY: i64 = -16;
 pub(super) const EEXIST: i64 = -17;
 pub(super) const EINVAL: i64 = -22;
-pub(super) const ENOSPC: i64 = -28;
 pub(super) const ENOSYS: i64 = -38;
 pub(super) const EOPNOTSUPP: i64 = -95;
 pub(super) const ENOBUFS: i64 = -105;

@@ -11,19 +11,30 @@
 
 mod abort;
 mod cache;
-mod calls;
+mod call;
 mod check;
+mod control;
 mod errno;
 mod event;
+mod evtchn;
 mod firmware;
 mod garbage;
 mod gicd;
+mod grant;
 mod irq;
 mod list;
+mod mapping;
+mod memory;
+mod multicall;
+mod numbers;
+mod physmap;
+mod pointer;
+mod small;
 mod smp;
 mod sysreg;
 mod timer;
 mod undefined;
+mod version;
 
 use core::ffi::CStr;
 
@@ -34,7 +45,7 @@ use crate::console::println;
 use crate::xen::hypercall::operate;
 use check::{Check, Failure, Known};
 
-/// One family of checks a file.
+/// The families, in the order in which they run.
 const FAMILIES: &[(&str, &[Check])] = &[
     ("abort", abort::CHECKS),
     ("undefined", undefined::CHECKS),
@@ -45,7 +56,42 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("firmware", firmware::CHECKS),
     ("cache", cache::CHECKS),
     ("smp", smp::CHECKS),
-    ("calls", calls::CHECKS),
+    ("hypercall", numbers::CHECKS),
+    ("hypercall", numbers::REGISTERS),
+    ("xen_version", version::NUMBERS),
+    ("xen_version", version::TEXTS),
+    ("memory_op", memory::COUNTS),
+    ("memory_op", memory::EXTENTS),
+    ("memory_op", memory::BALLOON),
+    ("physmap", physmap::ANSWERS),
+    ("physmap", physmap::TABLE),
+    ("hvm_op", small::HVM),
+    ("vcpu_op", small::VCPU),
+    ("vcpu_op", small::RUNSTATES),
+    ("sched_op", small::SCHED),
+    ("sched_op", small::WATCHDOGS),
+    ("console_io", small::CONSOLE),
+    ("vm_assist", small::ASSIST),
+    ("domctl", control::DOMCTLS),
+    ("sysctl", control::SYSCTLS),
+    ("platform_op", control::PLATFORM),
+    ("physdev_op", control::PHYSDEV),
+    ("hypfs_op", control::HYPFS),
+    ("multicall", multicall::ANSWERS),
+    ("multicall", multicall::LISTS),
+    ("event_channel_op", evtchn::ANSWERS),
+    ("event_channel_op", evtchn::STATES),
+    ("grant_table_op", grant::TABLE),
+    ("grant_table_op", grant::MAP),
+    ("grant_table_op", grant::UNMAP),
+    ("grant_table_op", grant::LISTS),
+    ("grant_table_op", mapping::CHECKS),
+    ("grant_table_op", grant::COPY),
+    ("grant_table_op", grant::FLUSH),
+    ("pointer", pointer::RESULTS),
+    ("pointer", pointer::POINTERS),
+    ("pointer", pointer::COUNTING),
+    ("pointer", pointer::TABLES),
     ("event", event::CHECKS),
     ("garbage", garbage::CHECKS),
 ];

@@ -3,6 +3,7 @@
 
 pub(crate) mod event;
 pub(crate) mod fifo;
+pub(crate) mod grant;
 pub(crate) mod hypercall;
 pub(crate) mod memory;
 pub(crate) mod page;

@@ -66,10 +66,12 @@ pub(super) fn claim_pages(cur: &Current<'_>, call: Call) -> CallResult {
     if !arg.extent_start.is_null() || arg.extent_order != 0 || arg.mem_flags != 0 {
         return Err(Errno::Inval);
     }
-    access::by_id(cur, arg.domid).map_err(|_| Errno::Inval)?;
+    let domain = access::by_id(cur, arg.domid).map_err(|_| Errno::Inval)?;
     access::control(cur)?;
     match arg.nr_extents {
         0 => OK,
+        // What a domain has is part of its claim.
+        pages if pages <= u64::from(cur.sys.frames.tot_pages(domain.id)) => Err(Errno::Inval),
         _ => Err(Errno::NoSys),
     }
 }

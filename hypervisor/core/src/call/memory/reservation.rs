@@ -180,9 +180,14 @@ pub(super) fn exchange(cur: &Current<'_>, call: Call) -> CallResult {
     if arg.nr_exchanged > input.nr_extents || input.domid != out.domid {
         return Err(Errno::Inval);
     }
-    resolve(cur, input.domid, Class::Target)?;
-    match input.nr_extents.saturating_sub(arg.nr_exchanged) {
-        0 => OK,
-        _ => Err(Errno::Inval),
+    if input.extent_order > MAX_ORDER || out.extent_order > MAX_ORDER {
+        return Err(Errno::Perm);
     }
+    resolve(cur, input.domid, Class::Target)?;
+    if arg.nr_exchanged == input.nr_extents {
+        return OK;
+    }
+    let extents = GuestPtr::<u64>::from(input.extent_start);
+    extents.at(arg.nr_exchanged)?.read(cur.memory())?;
+    Err(Errno::Inval)
 }
