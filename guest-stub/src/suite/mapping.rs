@@ -170,7 +170,46 @@ pub(super) const CHECKS: &[Check] = &[
         revoke(REFERENCE);
         ensure_eq!(twice, [0, -4], "unmapping twice");
         Ok(())
-    })
+    }),
+    check("mapped twice: each has a handle", twice),
+    check(
+        "mapped twice: the table is busy until the last is unmapped",
+        last,
+    ),
+    check(
+        "mapped for writing and for reading: writing ends first",
+        writing,
+    ),
+    check(
+        "mapped: it cannot be mapped at another access than granted",
+        || {
+            grant(true)?;
+            let refused = map_own(REFERENCE, GNTMAP_HOST_MAP).0;
+            let taken = map(READ)?;
+            unmap(taken.handle, taken.address);
+            revoke(REFERENCE);
+            ensure_eq!(refused, -1, "writing");
+            Ok(())
+        },
+    ),
+    check("mapped: a hypercall takes one's own page there", || {
+        mapped(GNTMAP_HOST_MAP, |mapping| {
+            let answer = plain(XEN_VERSION, 1, mapping.address, 0);
+            ensure_eq!(answer, 0, "XENVER_extraversion there");
+            Ok(())
+        })
+    }),
+    check(
+        "mapped: XENMEM_remove_from_physmap does not take it away",
+        || {
+            mapped(GNTMAP_HOST_MAP, |mapping| {
+                let answer = remove_from_physmap(mapping.address >> 12);
+                ensure_eq!(answer, -2, "the answer");
+                ensure_eq!(read64(mapping.address + 8), 0x1111, "a word");
+                Ok(())
+            })
+        },
+    )
     .differs("Xen takes the page away and leaves the handle"),
     check("mapped: the page stays when it is given up", given_up),
     check("mapped: two entries may grant one page", two_entries),
