@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A small kernel at EL1 that runs as dom0 and measures (`bench` on its command line) or checks (`check`) the
-//! hypervisor under it, or names its checks (`list`).
+//! hypervisor under it, or names its checks (`list`); or as another domain, which does what the checks ask (`peer`).
 #![no_std]
 #![no_main]
 
 mod bench;
 mod console;
 mod machine;
+mod peer;
 mod suite;
 mod text;
 mod xen;
@@ -29,7 +30,7 @@ extern "C" fn boot_main(tree: u64, first_count: u64) -> ! {
     gic::start();
     let mut words = dt::facts().arguments.split_whitespace();
     let verb = words.find(|word| {
-        ["bench", "check", "list"]
+        ["bench", "check", "list", "peer"]
             .iter()
             .any(|verb| word.starts_with(verb))
     });
@@ -37,7 +38,8 @@ extern "C" fn boot_main(tree: u64, first_count: u64) -> ! {
         Some(("bench", _)) => bench::run(first_count),
         Some(("check", filter)) => suite::run(filter),
         Some(("list", _)) => suite::list(),
-        _ => println!("guest-stub: say bench, check or list on the command line"),
+        Some(("peer", _)) => peer::run(),
+        _ => println!("guest-stub: say bench, check, list or peer on the command line"),
     }
     psci::system_off()
 }

@@ -14,13 +14,16 @@ mod cache;
 mod call;
 mod check;
 mod control;
+mod domu;
 mod errno;
 mod event;
+mod event2;
 mod evtchn;
 mod firmware;
 mod garbage;
 mod gicd;
 mod grant;
+mod grant2;
 mod irq;
 mod list;
 mod mapping;
@@ -33,6 +36,7 @@ mod small;
 mod smp;
 mod sysreg;
 mod timer;
+mod two;
 mod undefined;
 mod version;
 
@@ -93,6 +97,14 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("pointer", pointer::COUNTING),
     ("pointer", pointer::TABLES),
     ("event", event::CHECKS),
+    ("event2", event2::CHECKS),
+    ("grant2", grant2::MAPPED),
+    ("grant2", grant2::REFUSED),
+    ("grant2", grant2::COPIES),
+    ("grant2", grant2::THEIRS),
+    ("grant2", grant2::FOREIGN),
+    ("domu", domu::ANSWERS),
+    ("domu", domu::SILO),
     ("garbage", garbage::CHECKS),
 ];
 

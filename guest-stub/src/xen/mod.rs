@@ -5,5 +5,7 @@ pub(crate) mod event;
 pub(crate) mod fifo;
 pub(crate) mod grant;
 pub(crate) mod hypercall;
+pub(crate) mod mailbox;
 pub(crate) mod memory;
 pub(crate) mod page;
+pub(crate) mod peer;

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::console::Console;
 use crate::dom0::expect_no_errors;
+use crate::domu::{self, DomU};
 use crate::error::{Failure, Result, fail};
 use crate::machine::{Gic, Hypervisor, Machine, Payload};
 use crate::tap::{self, Count, Line, Outcome};
@@ -136,13 +137,16 @@ fn boot(
         [] => "check".to_owned(),
         filters => format!("check={}", filters.join(",")),
     };
-    let machine = Machine {
+    let mut machine = Machine {
         payload: Payload::Image(image()),
         gic,
         cpus,
         dom0_args: verb,
         ..Machine::new(hypervisor)
     };
+    let peer = DomU::new(image(), "peer");
+    let tree = log.with_extension("dtb");
+    domu::add(&mut machine, &[peer.clone(), peer], &tree)?;
     let mut console = Console::start(&machine, log)?;
     let end = console.wait_for_end(LIMIT);
     match (tap::parse(&console.transcript()), end) {
