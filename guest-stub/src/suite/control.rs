@@ -15,7 +15,7 @@ use super::errno::{EACCES, EFAULT, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, ESRCH};
 use crate::xen::hypercall::hypercall;
 
 /// `domctl` without arguments.
-fn domctl(version: u32, command: u32, domain: u16) -> i64 {
+pub(super) fn domctl(version: u32, command: u32, domain: u16) -> i64 {
     // Rather the bytes than the structure: what is not set must not matter.
     let mut buffer = [0_u64; size_of::<Domctl>() / 8];
     buffer[0] = u64::from(version) << 32 | u64::from(command);
@@ -46,7 +46,7 @@ pub(super) const DOMCTLS: &[Check] = rows! {
 };
 
 /// `sysctl` without arguments.
-fn sysctl(version: u32, command: u32) -> i64 {
+pub(super) fn sysctl(version: u32, command: u32) -> i64 {
     let mut buffer = [0_u64; 17];
     buffer[0] = u64::from(version) << 32 | u64::from(command);
     plain(SYSCTL, &raw mut buffer as u64, 0, 0)

@@ -216,7 +216,10 @@ pub(super) const CHECKS: &[Check] = &[
     check("mapped: an entry in use is not swapped", swap_busy),
     check("GNTTABOP_swap_grant_ref swaps two entries", swapped),
     check("copy: bytes arrive, and no others", copied),
-    check("copy: bytes arrive in a grant, and no others", copied_to_grant),
+    check(
+        "copy: bytes arrive in a grant, and no others",
+        copied_to_grant,
+    ),
     check("copy: the table is clear afterwards", || {
         grant(false)?;
         let status = copy(copy_of(

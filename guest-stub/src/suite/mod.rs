@@ -32,6 +32,7 @@ mod multicall;
 mod numbers;
 mod physmap;
 mod pointer;
+mod refused;
 mod small;
 mod smp;
 mod sysreg;
@@ -103,6 +104,8 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("grant2", grant2::COPIES),
     ("grant2", grant2::THEIRS),
     ("grant2", grant2::FOREIGN),
+    ("domctl", refused::DOMCTLS),
+    ("sysctl", refused::SYSCTLS),
     ("domu", domu::ANSWERS),
     ("domu", domu::SILO),
     ("garbage", garbage::CHECKS),

@@ -3,8 +3,8 @@
 //! answer is written, to what is read-only.
 
 use xen_abi::hypercall::{
-    CONSOLE_IO, DOMCTL, EVENT_CHANNEL_OP, GRANT_TABLE_OP, HVM_OP, MEMORY_OP, PLATFORM_OP, SCHED_OP,
-    SYSCTL, VCPU_OP, XEN_VERSION,
+    DOMCTL, EVENT_CHANNEL_OP, GRANT_TABLE_OP, HVM_OP, MEMORY_OP, PLATFORM_OP, SCHED_OP, SYSCTL,
+    VCPU_OP, XEN_VERSION,
 };
 use xen_abi::xen::DOMID_SELF;
 
@@ -154,7 +154,6 @@ pub(super) const POINTERS: &[Check] = pointers! {
     "platform_op", at_x0(PLATFORM_OP), reads 136;
     "sysctl", at_x0(SYSCTL), reads 136;
     "domctl", at_x0(DOMCTL), reads 144;
-    "CONSOLEIO_write", |at| plain(CONSOLE_IO, 0, 64, at), reads 64;
 };
 
 /// Operations that answer with what they have done, not with an error.
