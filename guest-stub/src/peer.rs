@@ -13,7 +13,7 @@ use crate::machine::exception::attempt;
 use crate::machine::mmio::{read64, write64};
 use crate::machine::timer;
 use crate::xen::event::{map_shared_info, set_masked, shared_info};
-use crate::xen::grant::{flags, map_table, permit, revoke, window, write_entry};
+use crate::xen::gnttab::{flags, map_table, permit, revoke, window, write_entry};
 use crate::xen::hypercall::{hypercall, operate};
 use crate::xen::mailbox::{
     ABORTED_WORD, ARGUMENT_WORDS, ASKED_WORD, COMMAND_WORD, Command, DONE_WORD, MAGIC, MAGIC_WORD,

@@ -18,7 +18,7 @@ use super::call::{NOBODY, UNMAPPED, plain};
 use super::check::{Check, rows};
 use super::errno::{EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ESRCH};
 use crate::machine::dt::facts;
-use crate::xen::grant::{
+use crate::xen::gnttab::{
     Side, copy, copy_of, flags, fresh_window, map_table, map_with, operate, permit, unmap, window,
     write_entry,
 };

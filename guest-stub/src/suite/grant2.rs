@@ -19,7 +19,7 @@ use super::errno::{EFAULT, EINVAL};
 use super::two::peer;
 use crate::machine::exception::attempt;
 use crate::machine::mmio::{read64, write64};
-use crate::xen::grant::{
+use crate::xen::gnttab::{
     Side, copy, copy_of, flags, fresh_window, map_table, map_with, operate, permit, revoke, unmap,
 };
 use crate::xen::mailbox::Command;

@@ -15,7 +15,7 @@ use super::check::{Check, Failure, Outcome, check, ensure, ensure_eq};
 use super::grant::{DOM0, map_own};
 use crate::machine::exception::attempt;
 use crate::machine::mmio::{read64, write64};
-use crate::xen::grant::{
+use crate::xen::gnttab::{
     Side, copy, copy_of, flags, map_table, operate, permit, revoke, unmap, write_entry,
 };
 use crate::xen::memory::{remove_from_physmap, reservation};
@@ -86,7 +86,7 @@ pub(super) const CHECKS: &[Check] = &[
     }),
     check("mapped: dev_bus_addr is the machine address", || {
         grant(false)?;
-        let mapping = crate::xen::grant::map_with(|map| map.r#ref = REFERENCE);
+        let mapping = crate::xen::gnttab::map_with(|map| map.r#ref = REFERENCE);
         unmap(mapping.handle, mapping.host_addr);
         revoke(REFERENCE);
         ensure_eq!(mapping.dev_bus_addr, PAGE.address(), "dev_bus_addr");

@@ -14,6 +14,8 @@ mod cache;
 mod call;
 mod check;
 mod control;
+mod domain;
+mod domctl;
 mod domu;
 mod errno;
 mod event;
@@ -41,13 +43,8 @@ mod two;
 mod undefined;
 mod version;
 
-use core::ffi::CStr;
-
-use xen_abi::hypercall::XEN_VERSION;
-use xen_abi::version::{XEN_EXTRAVERSION_LEN, XENVER_EXTRAVERSION};
-
 use crate::console::println;
-use crate::xen::hypercall::operate;
+use crate::xen::version::is_xen;
 use check::{Check, Failure, Known};
 
 /// The families, in the order in which they run.
@@ -97,6 +94,8 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("pointer", pointer::POINTERS),
     ("pointer", pointer::COUNTING),
     ("pointer", pointer::TABLES),
+    ("domctl", domctl::CHECKS),
+    ("domain", domain::CHECKS),
     ("event", event::CHECKS),
     ("event2", event2::CHECKS),
     ("grant2", grant2::MAPPED),
@@ -187,12 +186,4 @@ fn report(number: u32, family: &str, check: &Check, on_xen: bool) -> bool {
         }
     }
     true
-}
-
-/// Whether the hypervisor is Xen itself: Xenolith says its name in the version.
-fn is_xen() -> bool {
-    let mut version = [0_u8; XEN_EXTRAVERSION_LEN];
-    operate(XEN_VERSION, XENVER_EXTRAVERSION, &mut version);
-    let version = CStr::from_bytes_until_nul(&version).unwrap_or_default();
-    !version.to_bytes().windows(5).any(|part| part == b"xenol")
 }

@@ -10,8 +10,6 @@ use super::control::{domctl, sysctl};
 use super::errno::{ENOSYS, EOPNOTSUPP};
 use super::two::{peer, peer_rows};
 
-const YET: &str = "the command is not there yet";
-
 pub(super) const DOMCTLS: &[Check] = peer_rows! { peer, p;
     "XEN_DOMCTL_shadow_op (10) is not for Arm", domctl(XEN_DOMCTL_INTERFACE_VERSION, 10, p.domid) => ENOSYS;
     "XEN_DOMCTL_ioport_permission (21) is not for Arm", domctl(XEN_DOMCTL_INTERFACE_VERSION, 21, p.domid) => ENOSYS;

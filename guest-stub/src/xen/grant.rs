@@ -1,154 +1,146 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `grant_table_op`, and the table that the guest fills (version 1).
+//! Grant tables: this domain's own, and pages that others grant.
 
-use core::sync::atomic::{AtomicU32, Ordering};
-
+use xen_abi::Errno;
 use xen_abi::grant::{
-    GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTMAP_HOST_MAP, GNTTABOP_COPY, GNTTABOP_MAP_GRANT_REF,
-    GNTTABOP_UNMAP_GRANT_REF, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_WRITING, GrantCopy,
-    GrantCopyPtr, MapGrantRef, UnmapGrantRef,
+    CacheFlush, GNTMAP_HOST_MAP, GNTMAP_READONLY, GNTST_OKAY, GNTTABOP_CACHE_FLUSH,
+    GNTTABOP_MAP_GRANT_REF, GNTTABOP_UNMAP_GRANT_REF, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY,
+    GTF_WRITING, MapGrantRef, UnmapGrantRef,
 };
 use xen_abi::hypercall::GRANT_TABLE_OP;
 use xen_abi::memory::XENMAPSPACE_GRANT_TABLE;
-use xen_abi::xen::DOMID_SELF;
 
 use super::hypercall::hypercall;
 use super::memory::add_to_physmap;
-use crate::machine::dt::facts;
+use crate::machine::dt;
 use crate::machine::mmio::{read64, write64};
 
-/// Makes a call with an array.
+/// What another domain may do with a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+/// A page of another domain's, mapped here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mapping {
+    /// Where, guest-physical.
+    pub(crate) address: u64,
+    handle: u32,
+    /// Where it is in the machine (`dev_bus_addr`).
+    pub(crate) machine: u64,
+}
+
+/// Makes a hypercall about the elements of `arguments`.
 pub(crate) fn operate<T>(operation: u32, arguments: &mut [T]) -> i64 {
     let (address, count) = (arguments.as_mut_ptr() as u64, arguments.len() as u64);
     hypercall(GRANT_TABLE_OP, [operation.into(), address, count, 0, 0])
 }
 
-/// Maps frame 0 of this domain's table, if it is not yet.
+/// Maps the first page of this domain's table where the device tree wants it.
 pub(crate) fn map_table() -> i64 {
-    add_to_physmap(XENMAPSPACE_GRANT_TABLE, 0, facts().grant_region.base >> 12)
+    let table = dt::facts().grant_region.base;
+    add_to_physmap(XENMAPSPACE_GRANT_TABLE, 0, table >> 12)
 }
 
-/// Address of an entry of the table's first frame.
+/// Address of an entry of this domain's table.
 fn entry(reference: u32) -> u64 {
-    facts().grant_region.base + u64::from(reference % 512) * 8
-}
-
-/// Lets domain `domid` use the page of frame `frame`, by an entry with these flags.
-pub(crate) fn write_entry(reference: u32, flags: u16, domid: u16, frame: u64) {
-    write64(
-        entry(reference),
-        frame << 32 | u64::from(domid) << 16 | u64::from(flags),
+    assert!(
+        reference < 512,
+        "only the first page of the table is mapped"
     );
+    dt::facts().grant_region.base + u64::from(reference) * 8
 }
 
-/// The flags of an entry now.
-pub(crate) fn flags(reference: u32) -> u16 {
-    read64(entry(reference)) as u16
+/// Lets `domain` map guest frame `frame`. The reference is not in use.
+pub(crate) fn grant_access(reference: u32, domain: u16, frame: u64, access: Access) {
+    let flags = match access {
+        Access::ReadOnly => GTF_PERMIT_ACCESS | GTF_READONLY,
+        Access::ReadWrite => GTF_PERMIT_ACCESS,
+    };
+    let without_flags = frame << 32 | u64::from(domain) << 16;
+    write64(entry(reference), without_flags);
+    crate::machine::barrier::dsb();
+    write64(entry(reference), without_flags | u64::from(flags));
+    crate::machine::barrier::dsb();
 }
 
-/// Grants a page.
-pub(crate) fn permit(reference: u32, domid: u16, frame: u64, read_only: bool) {
-    let read_only = if read_only { GTF_READONLY } else { 0 };
-    write_entry(reference, GTF_PERMIT_ACCESS | read_only, domid, frame);
-}
-
-/// Takes a grant back, unless it is in use; the bits that say so.
-pub(crate) fn revoke(reference: u32) -> u16 {
-    let busy = flags(reference) & (GTF_READING | GTF_WRITING);
-    if busy == 0 {
-        write64(entry(reference), 0);
+/// Ends a grant; false, and no change, while it is in use.
+pub(crate) fn end_access(reference: u32) -> bool {
+    let in_use = u64::from(GTF_READING | GTF_WRITING);
+    if read64(entry(reference)) & in_use != 0 {
+        return false;
     }
-    busy
+    // The one it is granted to maps nothing more: it was told so before.
+    write64(entry(reference), 0);
+    true
 }
 
-/// A mapping as it was asked for and answered.
-pub(crate) fn map_with(change: impl FnOnce(&mut MapGrantRef)) -> MapGrantRef {
+/// Maps what `domain` granted under `reference` at guest-physical `address`.
+///
+/// # Errors
+/// The status, one of `GNTST_*`.
+pub(crate) fn map(
+    domain: u16,
+    reference: u32,
+    address: u64,
+    access: Access,
+) -> Result<Mapping, i16> {
+    let flags = match access {
+        Access::ReadOnly => GNTMAP_HOST_MAP | GNTMAP_READONLY,
+        Access::ReadWrite => GNTMAP_HOST_MAP,
+    };
     let mut argument = [MapGrantRef {
-        host_addr: window(0),
-        flags: GNTMAP_HOST_MAP,
-        r#ref: 0,
-        dom: 0,
-        status: 99,
+        host_addr: address,
+        flags,
+        r#ref: reference,
+        dom: domain,
+        status: i16::MIN,
         handle: 0,
         dev_bus_addr: 0,
     }];
-    change(&mut argument[0]);
-    let answer = operate(GNTTABOP_MAP_GRANT_REF, &mut argument);
-    if answer != 0 {
-        argument[0].status = answer as i16;
+    operate(GNTTABOP_MAP_GRANT_REF, &mut argument);
+    let [done] = argument;
+    match done.status {
+        GNTST_OKAY => Ok(Mapping {
+            address,
+            handle: done.handle,
+            machine: done.dev_bus_addr,
+        }),
+        status => Err(status),
     }
-    argument[0]
 }
 
-/// Unmaps; the status.
-pub(crate) fn unmap(handle: u32, host_addr: u64) -> i16 {
+/// Undoes a mapping.
+///
+/// # Errors
+/// The status, one of `GNTST_*`.
+pub(crate) fn unmap(mapping: Mapping) -> Result<(), i16> {
     let mut argument = [UnmapGrantRef {
-        host_addr,
+        host_addr: mapping.address,
         dev_bus_addr: 0,
-        handle,
-        status: 99,
+        handle: mapping.handle,
+        status: i16::MIN,
         _pad: 0,
     }];
-    match operate(GNTTABOP_UNMAP_GRANT_REF, &mut argument) {
-        0 => argument[0].status,
-        error => error as i16,
+    operate(GNTTABOP_UNMAP_GRANT_REF, &mut argument);
+    match argument[0].status {
+        GNTST_OKAY => Ok(()),
+        status => Err(status),
     }
 }
 
-static NEXT: AtomicU32 = AtomicU32::new(0);
-
-/// Page `index` of the addresses where pages of others are mapped.
-pub(crate) fn window(index: u64) -> u64 {
-    facts().extended_regions[0].base + 0x20_0000 + index * 4096
-}
-
-/// An address there that was not used yet.
-pub(crate) fn fresh_window() -> u64 {
-    window(64 + u64::from(NEXT.fetch_add(1, Ordering::SeqCst)))
-}
-
-/// One side of a copy.
-#[derive(Clone, Copy)]
-pub(crate) enum Side {
-    /// A frame of the caller's.
-    Frame(u64),
-    /// A grant of a domain's.
-    Grant(u16, u32),
-}
-
-/// A copy of `length` bytes between offsets, as asked for; [`copy`] makes it.
-pub(crate) fn copy_of(from: (Side, u16), to: (Side, u16), length: u16) -> GrantCopy {
-    let pointer = |(side, offset)| {
-        let (u, domid) = match side {
-            Side::Frame(frame) => (frame, DOMID_SELF),
-            Side::Grant(domid, reference) => (reference.into(), domid),
-        };
-        GrantCopyPtr {
-            u,
-            domid,
-            offset,
-            _pad: 0,
-        }
-    };
-    let flag = |side, flag| match side {
-        Side::Frame(_) => 0,
-        Side::Grant(..) => flag,
-    };
-    GrantCopy {
-        source: pointer(from),
-        dest: pointer(to),
-        len: length,
-        flags: flag(from.0, GNTCOPY_SOURCE_GREF) | flag(to.0, GNTCOPY_DEST_GREF),
-        status: 99,
-        _pad: 0,
-    }
-}
-
-/// Makes a copy; its status.
-pub(crate) fn copy(argument: GrantCopy) -> i16 {
-    let mut arguments = [argument];
-    match operate(GNTTABOP_COPY, &mut arguments) {
-        0 => arguments[0].status,
-        error => error as i16,
+/// Has the hypervisor maintain its caches over part of a page of the machine.
+///
+/// # Errors
+/// The hypervisor's.
+pub(crate) fn cache_flush(flush: &CacheFlush) -> Result<(), Errno> {
+    match operate(GNTTABOP_CACHE_FLUSH, &mut [*flush]) {
+        0 => Ok(()),
+        error => Err(i32::try_from(-error)
+            .ok()
+            .and_then(Errno::from_code)
+            .unwrap_or(Errno::Io)),
     }
 }

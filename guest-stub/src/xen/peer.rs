@@ -9,7 +9,7 @@ use xen_abi::hypercall::{EVENT_CHANNEL_OP, SCHED_OP};
 use xen_abi::sched::SCHEDOP_YIELD;
 
 use super::event::send;
-use super::grant::{fresh_window, map_with};
+use super::gnttab::{fresh_window, map_with};
 use super::hypercall::{hypercall, operate};
 use super::mailbox::{
     ABORTED_WORD, ARGUMENT_WORDS, ASKED_WORD, COMMAND_WORD, Command, DONE_WORD, MAGIC, MAGIC_WORD,
