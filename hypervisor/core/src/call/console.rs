@@ -22,11 +22,9 @@ pub(super) fn console_io(cur: &mut Current<'_>, [cmd, count, buffer, ..]: Args) 
     if cmd != CONSOLEIO_WRITE && cmd != CONSOLEIO_READ {
         return Err(Errno::NoSys);
     }
-    if i32::try_from(count).is_err() {
-        return Err(Errno::TooBig);
-    }
     match cmd {
         CONSOLEIO_WRITE => write(cur, count, Gva(buffer)),
+        _ if i32::try_from(count).is_err() => Err(Errno::TooBig),
         _ if initial => read(cur, count, Gva(buffer)),
         // What is typed for another domain goes into its UART.
         _ => OK,
