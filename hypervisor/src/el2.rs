@@ -239,8 +239,12 @@ impl Hw for El2 {
         machine::get().gic.set_pending(intid, pending);
     }
 
-    fn console_write(&self, bytes: &[u8]) {
-        console::write_raw(bytes);
+    fn console_write(&self, from: DomId, bytes: &[u8]) {
+        console::write_direct(from, bytes);
+    }
+
+    fn console_settle(&self) {
+        console::settle();
     }
 
     fn console_line(&self, from: DomId, line: &[u8]) {

@@ -40,10 +40,11 @@ mod smp;
 mod sysreg;
 mod timer;
 mod two;
+mod uart;
 mod undefined;
 mod version;
 
-use crate::console::println;
+use crate::console::{self, println};
 use crate::xen::version::is_xen;
 use check::{Check, Failure, Known};
 
@@ -108,6 +109,7 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("domu", domu::ANSWERS),
     ("domu", domu::SILO),
     ("garbage", garbage::CHECKS),
+    ("uart", uart::CHECKS),
 ];
 
 /// Runs the checks that `filter` names, all if it is empty.
@@ -136,8 +138,11 @@ pub(crate) fn list() {
 }
 
 fn all() -> impl Iterator<Item = (&'static str, &'static Check)> {
+    // Only a domU has a UART to be checked.
+    let here = |family| family != "uart" || console::uart().is_some();
     FAMILIES
         .iter()
+        .filter(move |(family, _)| here(*family))
         .flat_map(|(family, checks)| checks.iter().map(move |check| (*family, check)))
 }
 

@@ -210,7 +210,8 @@ impl Hw for FakeHw {
     fn irq_set_pending(&self, intid: u32, pending: bool) {
         self.note(Event::IrqSetPending(intid, pending));
     }
-    fn console_write(&self, bytes: &[u8]) {
+    fn console_settle(&self) {}
+    fn console_write(&self, _: DomId, bytes: &[u8]) {
         self.console
             .lock()
             .expect("console")
