@@ -108,6 +108,9 @@ impl Drop for Exceptions {
     }
 }
 
+/// Looks, a hundredth of a second apart, that must find as many pages free.
+const SETTLED: u32 = 30;
+
 /// Pages that are free when nothing else frees some any more: a domain was made and destroyed, what we need to map
 /// others' pages is there, and there was time.
 fn settled_free_pages() -> Result<u64, Failure> {
@@ -118,14 +121,15 @@ fn settled_free_pages() -> Result<u64, Failure> {
     ensure_eq!(mapped.status, 0, "mapping a grant");
     ensure_eq!(unmap(&mapped), 0, "unmapping it");
     drop(domain);
-    let mut free = free_pages();
-    for _ in 0..50 {
-        delay(20_000);
+    let (mut free, mut since) = (free_pages(), 0);
+    for _ in 0..200 {
+        delay(10_000);
         let now = free_pages();
-        if now == free {
+        since = if now == free { since + 1 } else { 0 };
+        free = now;
+        if since == SETTLED {
             return Ok(now);
         }
-        free = now;
     }
     fail!("the number of free pages does not settle: {free}")
 }

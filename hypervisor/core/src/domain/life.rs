@@ -93,8 +93,13 @@ impl Domain {
         Ok(())
     }
 
-    /// Takes one pause back; after the last the vCPUs that are up run. False if there is none.
-    pub fn unpause(&self) -> bool {
+    /// Takes one pause back: the vCPUs that are up run after the last.
+    pub fn unpause(&self) {
+        self.try_unpause();
+    }
+
+    /// As [`unpause`](Self::unpause); false if it is not paused.
+    pub fn try_unpause(&self) -> bool {
         let mut life = self.life.lock();
         let Some(left) = life.pauses.checked_sub(1) else {
             return false;

@@ -34,7 +34,7 @@ pub(super) fn unpause(
     domain: &Arc<Domain>,
     _: &mut Payload,
 ) -> Result<Answer, Errno> {
-    if !domain.unpause() {
+    if !domain.try_unpause() {
         return Err(Errno::Inval);
     }
     Ok(Answer::Done)
