@@ -33,16 +33,15 @@ pub(super) fn flush(cur: &Current<'_>, op: GuestPtr<CacheFlush>) -> Result<(), E
     let mfn = Pa(op.a).frame();
     let start = mfn.base().checked_add(offset).ok_or(Errno::Inval)?;
     let range = PaRange::new(start, length).ok_or(Errno::Inval)?;
-    let maintain = || cur.sys.hw.cache(range, how);
-    // The page must not become another's meanwhile.
-    if let Some(_page) = cur.sys.frames.get(mfn, cur.domain.id) {
-        maintain();
-        return Ok(());
-    }
-    cur.domain
-        .grants
-        .while_mapped(mfn, maintain)
-        .ok_or_else(|| refusal(cur, mfn))
+    // Held, so that the page does not become another's meanwhile. No lock is.
+    let _page = cur
+        .sys
+        .frames
+        .get(mfn, cur.domain.id)
+        .or_else(|| cur.domain.grants.mapped_page(mfn))
+        .ok_or_else(|| refusal(cur, mfn))?;
+    cur.sys.hw.cache(range, how);
+    Ok(())
 }
 
 /// Why a page that is neither the caller's nor mapped by it is not maintained.
