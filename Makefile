@@ -27,7 +27,8 @@ hypervisor: tools
 guest-stub: tools
 	@scripts/build.sh guest-stub
 
-run: linux ## same as linux
+run: $(if $(ON_XEN),guest-stub,build) ## the demonstration: disks, and pages of another domain; HV=xen: on real Xen
+	@$(HARNESS) demo
 
 linux: $(if $(ON_XEN),tools,hypervisor) ## Debian's Linux as dom0 under Xenolith on this terminal; HV=xen: under real Xen
 	@$(HARNESS) linux

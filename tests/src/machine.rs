@@ -275,7 +275,7 @@ impl Machine {
         }
     }
 
-    fn hypervisor_command_line(&self) -> String {
+    pub(crate) fn hypervisor_command_line(&self) -> String {
         // Scrubbing free memory is slow under emulation and not what is tested.
         format!(
             "dom0_mem={}M bootscrub=0 {}",

@@ -55,7 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "zerocopy",
         ],
     ),
-    ("guest-stub", &["fdt", "spin", "xen-abi"]),
+    ("guest-stub", &["fdt", "spin", "virtio-drivers", "xen-abi"]),
     ("tests", &[]),
 ];
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A machine for host tests: RAM in a host buffer, a processor that only takes notes.
 
-use crate::addr::{CpuId, Gva, Pa, PaRange};
+use crate::addr::{CpuId, DomId, Gva, Pa, PaRange};
 use crate::hw::{CacheOp, DirectMap, El1Reg, Hw, SystemOp};
 use std::boxed::Box;
 use std::cell::Cell;
@@ -35,6 +35,8 @@ pub enum Event {
     TrapVmWrites(bool),
     /// [`Hw::inject_serror`].
     SError,
+    /// [`Hw::debug_key`].
+    DebugKey(u8),
     /// [`Hw::set_deadline`].
     Deadline(Option<u64>),
 }
@@ -131,6 +133,8 @@ pub struct FakeHw {
     pub el1: Mutex<Vec<(El1Reg, u64)>>,
     /// What was written to the console.
     pub console: Mutex<Vec<u8>>,
+    /// What `console_input_of` says.
+    pub input_of: Mutex<Option<DomId>>,
     /// Guest virtual pages: (gva page, pa page, writable).
     pub mappings: Mutex<Vec<(u64, u64, bool)>>,
     /// Runs at each [`Hw::flush_stage2`], before the TLBs forget.
@@ -151,6 +155,7 @@ impl FakeHw {
             kicked: Default::default(),
             el1: Mutex::default(),
             console: Mutex::default(),
+            input_of: Mutex::default(),
             mappings: Mutex::default(),
             on_flush: Mutex::default(),
             caches: Mutex::default(),
@@ -252,8 +257,30 @@ impl Hw for FakeHw {
             .expect("console")
             .extend_from_slice(bytes);
     }
+    fn console_line(&self, from: DomId, line: &[u8]) {
+        let mut console = self.console.lock().expect("console");
+        console.extend_from_slice(std::format!("({from}) ").as_bytes());
+        console.extend_from_slice(line);
+        console.push(b'\n');
+    }
+    fn console_input_of(&self) -> Option<DomId> {
+        *self.input_of.lock().expect("input_of")
+    }
     fn console_read(&self, _: &mut [u8]) -> usize {
         0
+    }
+    fn read_log(&self, from: Option<u32>, buffer: &mut [u8]) -> (usize, u32) {
+        let log = self.console.lock().expect("console");
+        let start = (from.unwrap_or(0) as usize).min(log.len());
+        let len = buffer.len().min(log.len() - start);
+        buffer[..len].copy_from_slice(&log[start..start + len]);
+        (len, (start + len) as u32)
+    }
+    fn clear_log(&self) {
+        self.console.lock().expect("console").clear();
+    }
+    fn debug_key(&self, key: u8) {
+        self.note(Event::DebugKey(key));
     }
     fn system(&self, op: SystemOp) -> ! {
         // Without the noise of a panic: some tests get here often.

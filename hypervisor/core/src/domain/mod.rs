@@ -2,25 +2,32 @@
 //! A domain: its memory, vCPUs, interrupt controller, events and life.
 
 pub mod context;
+pub mod create;
+mod death;
 pub mod life;
 pub mod runstate;
 pub mod vcpu;
+mod watchdog;
 pub mod xen_pages;
 
 use crate::addr::{CpuId, DomId, Gfn, Ipa};
 use crate::event::{EventChannels, EventDomain};
 use crate::grant::GrantTable;
 use crate::guest::shared::SharedPage;
-use crate::p2m::P2m;
-use crate::sched::{Place, pause};
+use crate::p2m::{P2m, Vmid};
+use crate::sched::{DEFAULT_WEIGHT, Place, pause};
 use crate::sync::{Lock, rank};
 use crate::system::System;
+use crate::vdev::vpl011::Vpl011;
 use crate::vgic::{Access, VcpuNotify, Vgic};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
+};
 use life::Life;
+use spin::Once;
 use vcpu::Vcpu;
 use xen_abi::errno::Errno;
 use xen_abi::xen::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
@@ -67,8 +74,12 @@ pub struct DomainConfig {
     pub max_evtchn_port: u32,
     /// `gnttab_max_frames`.
     pub max_grant_frames: u32,
+    /// `gnttab_max_maptrack_frames`.
+    pub max_maptrack_frames: u32,
     /// Its stage-2 tables.
     pub p2m: P2m,
+    /// The VMID they were made for.
+    pub vmid: Vmid,
     /// Its interrupt controller.
     pub vgic: Vgic,
     /// Where that is.
@@ -89,6 +100,8 @@ pub struct Domain {
     pub role: Role,
     /// Its stage-2 tables.
     pub p2m: P2m,
+    /// Free again after the tables are gone: fields are dropped in this order.
+    _vmid: Vmid,
     /// Its interrupt controller.
     pub vgic: Vgic,
     /// Where that is.
@@ -99,6 +112,8 @@ pub struct Domain {
     pub grants: GrantTable,
     /// `shared_info`.
     pub shared_info: XenPage,
+    /// Its UART, if it was given one.
+    pub uart: Once<Vpl011>,
     /// CNTVOFF_EL2.
     pub cntvoff: u64,
     /// The PPI that announces events.
@@ -107,8 +122,10 @@ pub struct Domain {
     pub hvm_params: Lock<[u64; 32], { rank::DOMAIN }>,
     /// `VMASST_TYPE_*` bits.
     pub vm_assist: AtomicU32,
-    /// Life, shutdown, watchdogs.
+    /// Pauses, shutdown, watchdogs.
     pub life: Lock<Life, { rank::DOMAIN }>,
+    /// A [`life::Stage`].
+    stage: AtomicU8,
     log_budget: LogBudget,
     /// The vCPU that last ran on each CPU; `u32::MAX`: none.
     last_ran: Box<[AtomicU32]>,
@@ -116,7 +133,24 @@ pub struct Domain {
     pub max_pages: AtomicU32,
     /// Its UUID, all zero for the initial domain.
     pub handle: Lock<[u8; 16], { rank::DOMAIN }>,
-    vcpus: Box<[Arc<Vcpu>]>,
+    /// False while it still is what a new domain is to a toolstack: 32-bit.
+    pub is_64bit: AtomicBool,
+    /// Seconds that its wall clock is ahead of the machine's.
+    pub time_offset: AtomicI64,
+    /// What of the CPUs' time it is to have.
+    pub share: Share,
+    /// Its vCPUs, made with it.
+    all_vcpus: Box<[Arc<Vcpu>]>,
+    /// False until a toolstack has asked for them.
+    has_vcpus: AtomicBool,
+}
+
+/// A domain's share of the CPUs' time.
+pub struct Share {
+    /// Its weight against other domains'.
+    pub weight: AtomicU16,
+    /// Its limit in percent of a CPU, 0 for none. Kept for the toolstack; nothing heeds it.
+    pub cap: AtomicU16,
 }
 
 /// Lines a domain may cause in the log each second.
@@ -145,8 +179,8 @@ impl Domain {
             config.max_evtchn_port,
             shared_page,
         )?;
-        let maptrack_frames = sys.options.gnttab_max_maptrack_frames;
-        let grants = GrantTable::new(sys, config.id, config.max_grant_frames, maptrack_frames)?;
+        let (frames, maptrack) = (config.max_grant_frames, config.max_maptrack_frames);
+        let grants = GrantTable::new(sys, config.id, frames, maptrack)?;
         let cpus: Vec<CpuId> = sys.sched.online().collect();
         let mut homes = cpus.into_iter().cycle();
         let mut home = || homes.next().unwrap_or_default();
@@ -155,23 +189,33 @@ impl Domain {
             sys,
             role: config.role,
             p2m: config.p2m,
+            _vmid: config.vmid,
             vgic: config.vgic,
             gic_layout: config.gic_layout,
             events,
             grants,
             shared_info,
+            uart: Once::new(),
             cntvoff: config.cntvoff,
             event_ppi: config.event_ppi,
             hvm_params: Lock::new([0; 32]),
             vm_assist: AtomicU32::new(0),
-            life: Lock::new(Life::default()),
+            life: Lock::new(Life::new()),
+            stage: AtomicU8::new(life::Stage::Alive as u8),
             log_budget: LogBudget::default(),
             last_ran: (0..sys.sched.nr_cpus())
                 .map(|_| AtomicU32::new(u32::MAX))
                 .collect(),
             max_pages: AtomicU32::new(0),
             handle: Lock::new([0; 16]),
-            vcpus: (0..config.nr_vcpus)
+            is_64bit: AtomicBool::new(true),
+            time_offset: AtomicI64::new(0),
+            share: Share {
+                weight: AtomicU16::new(DEFAULT_WEIGHT as u16),
+                cap: AtomicU16::new(0),
+            },
+            has_vcpus: AtomicBool::new(true),
+            all_vcpus: (0..config.nr_vcpus)
                 .map(|n| Arc::new(Vcpu::new(sys, domain.clone(), n, home())))
                 .collect(),
         }))
@@ -179,12 +223,39 @@ impl Domain {
 
     /// All its vCPUs, by number.
     pub fn vcpus(&self) -> &[Arc<Vcpu>] {
-        &self.vcpus
+        match self.has_vcpus.load(Ordering::Acquire) {
+            true => &self.all_vcpus,
+            false => &[],
+        }
     }
 
     /// vCPU `n`.
     pub fn vcpu(&self, n: u32) -> Option<&Arc<Vcpu>> {
-        self.vcpus.get(n as usize)
+        self.vcpus().get(n as usize)
+    }
+
+    /// vCPUs it was created for.
+    pub fn max_vcpus(&self) -> u32 {
+        self.all_vcpus.len() as u32
+    }
+
+    /// Lets it appear without vCPUs until [`show_vcpus`](Self::show_vcpus), as a new domain does
+    /// to a toolstack.
+    pub fn hide_vcpus(&self) {
+        self.has_vcpus.store(false, Ordering::Release);
+    }
+
+    /// Its vCPUs are there from now on.
+    pub fn show_vcpus(&self) {
+        self.has_vcpus.store(true, Ordering::Release);
+    }
+
+    /// Gives its vCPUs the weight of the domain.
+    pub fn set_weight(&self, weight: u16) {
+        self.share.weight.store(weight, Ordering::Relaxed);
+        for vcpu in &self.all_vcpus {
+            vcpu.sched.set_weight(weight.into());
+        }
     }
 
     /// True if the guest wants to see its runstate being updated.
@@ -216,7 +287,9 @@ impl Domain {
     /// True if a device is emulated at `ipa`.
     pub fn is_emulated(&self, ipa: Ipa) -> bool {
         let inside = |&(start, size): &(Ipa, u64)| ipa.0.wrapping_sub(start.0) < size;
-        inside(&self.gic_layout.gicd) || self.gic_layout.gicr.iter().any(inside)
+        inside(&self.gic_layout.gicd)
+            || self.gic_layout.gicr.iter().any(inside)
+            || self.uart.get().is_some_and(|uart| inside(&uart.range))
     }
 
     /// An access of vCPU `vcpu` to an emulated device: a write of that value, or a read, whose
@@ -242,7 +315,8 @@ impl Domain {
             }
             base = base.saturating_add(region.1);
         }
-        None
+        let uart = self.uart.get()?;
+        uart.access(uart.offset(ipa)?, size, access, &self.vgic, self)
     }
 
     /// Forgets that Xen pages of the domain were mapped at any of `nr` frames from `gfn`, as far
@@ -297,7 +371,7 @@ impl EventDomain for Domain {
     }
 
     fn wake_pollers(&self, port: u32) {
-        for vcpu in &self.vcpus {
+        for vcpu in self.vcpus() {
             let wanted = vcpu.poll_port.load(Ordering::SeqCst);
             if vcpu.sched.flags() & pause::POLLING != 0 && (wanted == port || wanted == u32::MAX) {
                 vcpu.unblock(pause::POLLING);

@@ -110,6 +110,31 @@ fn no_room_no_frames() {
     assert_eq!(new(&vast, &[]), Some(FrameError::TooManyBanks));
 }
 
+/// A guest that wants memory below an odd address does not make the allocator search for it.
+#[test]
+fn an_odd_limit_looks_at_few_blocks() {
+    let hw = FakeHw::leak(BASE, 8 * MIB);
+    let frames = Frames::new(hw.ram.map, hw, &[hw.ram.range], &[]).unwrap();
+    let frames = Box::leak(Box::new(frames));
+    let mut pages: Vec<_> = core::iter::from_fn(|| frames.alloc(0, any()).ok()).collect();
+    pages.sort_unstable();
+    // Every second one is free, the lowest of them the first in the list's other end.
+    let lowest = *pages.first().unwrap();
+    for mfn in pages.iter().filter(|mfn| mfn.0 % 2 == lowest.0 % 2) {
+        frames.free(*mfn, 0).unwrap();
+    }
+    let below = Limits {
+        below: lowest.checked_add(1).map(|mfn| mfn.base()),
+        ..any()
+    };
+    assert_eq!(frames.alloc(0, below), Err(FrameError::NoMemory));
+    let lowest_of_all = Limits {
+        lowest: true,
+        ..below
+    };
+    assert_eq!(frames.alloc(0, lowest_of_all), Ok(lowest));
+}
+
 #[test]
 fn high_banks_work_and_low_memory_is_spared() {
     // One buffer, told to lie around 4 GiB.

@@ -58,6 +58,7 @@ impl Active {
                 }
                 page.mfn()
             }
+            None if owner.is_dying() => return Err(GrantError::BadPage),
             None => {
                 let gfn = entry.claim(claim)?;
                 let Some(page) = own_page(owner, gfn, claim.write) else {
@@ -119,8 +120,8 @@ impl<'a> Pin<'a> {
     /// Uses grant `reference` of `owner`.
     ///
     /// # Errors
-    /// `BadReference`; `General` if it is not granted, or in use by others or too often;
-    /// `BadPage`.
+    /// `BadReference`; `BadPage` if the page is none of the owner's, or the owner dies and the
+    /// grant is not in use; `General` if it is not granted, or in use by others or too often.
     pub(super) fn new(owner: &'a Domain, reference: u32, claim: Claim) -> Result<Self, GrantError> {
         let mut table = owner.grants.table.lock();
         let (entry, active) = table.entry(reference).ok_or(GrantError::BadReference)?;

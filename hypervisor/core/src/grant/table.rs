@@ -84,6 +84,15 @@ impl GrantTable {
         self.frame(index)?.map(domain, gfn)
     }
 
+    /// True if `f` is true of all frames.
+    pub fn all_frames(&self, f: impl Fn(Mfn) -> bool) -> bool {
+        self.table
+            .lock()
+            .frames
+            .iter()
+            .all(|frame| f(frame.page.mfn()))
+    }
+
     /// [`XenPage::unmapped`] for all frames.
     pub fn unmapped(&self, domain: &Domain, gfn: Gfn, nr: u64) {
         for frame in &self.table.lock().frames {
