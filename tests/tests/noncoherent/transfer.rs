@@ -256,9 +256,12 @@ impl<'a> Run<'a> {
             self.list[0].addr = dma.map_page(self.device(), phys, size, direction)?;
         }
         if direction == Direction::FromDevice {
-            // What the device does not write may be anything.
+            // What the device does not write may be anything, unless a bounce buffer stands for it.
             for i in 0..self.list.len() {
-                self.know(i, 0..self.list[i].size, None);
+                let Scatterlist { addr, size, .. } = self.list[i];
+                if !self.world.is_bounced(self.transfer.disk, addr.0) {
+                    self.know(i, 0..size, None);
+                }
             }
         }
         self.noise();

@@ -280,6 +280,12 @@ impl World {
         Ok((machine, piece))
     }
 
+    /// True if what device `disk` reaches at `addr` is a bounce buffer.
+    pub(crate) fn is_bounced(&self, disk: usize, addr: u64) -> bool {
+        let piece = self.device_piece(disk, addr, 1);
+        piece.is_ok_and(|(machine, _)| self.pool().contains(&machine))
+    }
+
     /// True if no device has a translation left.
     pub(crate) fn nothing_is_translated(&self) -> bool {
         let mut iommus = self.disks.iter().filter_map(|disk| disk.iommu);
