@@ -16,9 +16,11 @@
 //! | `strategy.rs` | random transfers |
 //! | `properties.rs` | they are right |
 //! | `mutants.rs` | they are not, once anything is taken away |
+//! | `death.rs` | a domain dies under DMA |
 //! | `new_guest.rs` | what a new guest sees with its caches off |
 
 mod caches;
+mod death;
 mod kernel;
 mod mutants;
 mod new_guest;
