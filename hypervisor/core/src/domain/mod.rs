@@ -29,6 +29,7 @@ use core::sync::atomic::{
 use life::Life;
 use spin::Once;
 use vcpu::Vcpu;
+use xen_abi::arch_arm::GUEST_GICC_SIZE;
 use xen_abi::errno::Errno;
 use xen_abi::xen::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
 use xen_pages::XenPage;
@@ -137,12 +138,23 @@ pub struct Domain {
     pub is_64bit: AtomicBool,
     /// Seconds that its wall clock is ahead of the machine's.
     pub time_offset: AtomicI64,
+    /// `GNTTABOP_cache_flush` of its own pages, and of others' that it has mapped.
+    pub cache_flushes: CacheFlushes,
     /// What of the CPUs' time it is to have.
     pub share: Share,
     /// Its vCPUs, made with it.
     all_vcpus: Box<[Arc<Vcpu>]>,
     /// False until a toolstack has asked for them.
     has_vcpus: AtomicBool,
+}
+
+/// How often a domain had caches maintained for DMA.
+#[derive(Default)]
+pub struct CacheFlushes {
+    /// Of its own pages.
+    pub own: AtomicU64,
+    /// Of others' pages, which it has mapped by grants.
+    pub foreign: AtomicU64,
 }
 
 /// A domain's share of the CPUs' time.
@@ -210,6 +222,7 @@ impl Domain {
             handle: Lock::new([0; 16]),
             is_64bit: AtomicBool::new(true),
             time_offset: AtomicI64::new(0),
+            cache_flushes: CacheFlushes::default(),
             share: Share {
                 weight: AtomicU16::new(DEFAULT_WEIGHT as u16),
                 cap: AtomicU16::new(0),
@@ -290,6 +303,12 @@ impl Domain {
         inside(&self.gic_layout.gicd)
             || self.gic_layout.gicr.iter().any(inside)
             || self.uart.get().is_some_and(|uart| inside(&uart.range))
+    }
+
+    /// True if `ipa` is where a GICv2's CPU interface belongs, which is the hardware's GICV.
+    pub fn is_gicv(&self, ipa: Ipa) -> bool {
+        let inside = |(start, _): (Ipa, u64)| ipa.0.wrapping_sub(start.0) < GUEST_GICC_SIZE;
+        self.sys.guest_hw.gic.gicv.is_some() && self.gic_layout.gicc.is_some_and(inside)
     }
 
     /// An access of vCPU `vcpu` to an emulated device: a write of that value, or a read, whose

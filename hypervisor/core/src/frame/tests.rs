@@ -71,8 +71,8 @@ fn banks_with_holes_and_reserved_parts() {
     assert_eq!(found[1], (Pa(BASE + 12 * MIB).frame(), 1024));
     assert_eq!(frames.total_pages(), 2047);
     assert_eq!(frames.free_pages() + xen_pages(frames), 2047);
-    // Table (2047 * 16 bytes) and counters (256 KiB), at the top.
-    let own = 8 + 64;
+    // Table (2047 * 16 bytes) and counters (384 KiB), at the top.
+    let own = 8 + 96;
     assert_eq!(xen_pages(frames), own + 1 + 512);
     let events = hw.take_events();
     assert_eq!(

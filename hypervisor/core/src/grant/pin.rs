@@ -8,6 +8,7 @@ use crate::addr::{DomId, Gfn, Mfn};
 use crate::domain::Domain;
 use crate::frame::PageRef;
 use crate::p2m::Access;
+use core::sync::atomic::Ordering;
 use xen_abi::grant::{GTF_READING, GTF_WRITING};
 
 /// Uses of one kind that a grant may have. Xen refuses once bit 7 of its counter is set.
@@ -66,6 +67,7 @@ impl Active {
                     return Err(GrantError::BadPage);
                 };
                 self.by = claim.by;
+                owner.grants.in_use.fetch_add(1, Ordering::Relaxed);
                 self.page.insert(page).mfn()
             }
         };
@@ -158,5 +160,8 @@ pub(super) fn unpin(owner: &Domain, reference: u32, write: bool) {
         .entry(reference)
         .and_then(|(entry, active)| active.remove(entry, write));
     drop(table);
+    if page.is_some() {
+        owner.grants.in_use.fetch_sub(1, Ordering::Relaxed);
+    }
     drop(page);
 }

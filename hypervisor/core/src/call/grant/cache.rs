@@ -6,6 +6,7 @@ use crate::addr::{Mfn, PAGE_SIZE, Pa, PaRange};
 use crate::current::Current;
 use crate::guest::copy::GuestPtr;
 use crate::hw::CacheOp;
+use core::sync::atomic::Ordering;
 use xen_abi::errno::Errno;
 use xen_abi::grant::{CacheFlush, GNTTAB_CACHE_CLEAN, GNTTAB_CACHE_INVAL};
 
@@ -33,14 +34,17 @@ pub(super) fn flush(cur: &Current<'_>, op: GuestPtr<CacheFlush>) -> Result<(), E
     let mfn = Pa(op.a).frame();
     let start = mfn.base().checked_add(offset).ok_or(Errno::Inval)?;
     let range = PaRange::new(start, length).ok_or(Errno::Inval)?;
+    let counts = &cur.domain.cache_flushes;
     // Held, so that the page does not become another's meanwhile. No lock is.
-    let _page = cur
-        .sys
-        .frames
-        .get(mfn, cur.domain.id)
-        .or_else(|| cur.domain.grants.mapped_page(mfn))
-        .ok_or_else(|| refusal(cur, mfn))?;
+    let (_page, count) = match cur.sys.frames.get(mfn, cur.domain.id) {
+        Some(page) => (page, &counts.own),
+        None => match cur.domain.grants.mapped_page(mfn) {
+            Some(page) => (page, &counts.foreign),
+            None => return Err(refusal(cur, mfn)),
+        },
+    };
     cur.sys.hw.cache(range, how);
+    count.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }
 
