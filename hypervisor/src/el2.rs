@@ -70,6 +70,9 @@ impl Hw for El2 {
     }
 
     fn cache(&self, range: PaRange, op: CacheOp) {
+        // What other CPUs were seen to have written is maintained, too: acquiring it does not order `DC`.
+        // SAFETY: orders accesses and changes nothing.
+        unsafe { asm!("dmb sy", options(nostack, preserves_flags)) };
         match op {
             CacheOp::Clean => by_line!("cvac", range),
             // To invalidate alone could discard what somebody else wrote: in the rest of a line,
