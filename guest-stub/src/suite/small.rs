@@ -95,6 +95,7 @@ pub(super) const HVM: &[Check] = rows! {
     "HVMOP_get_time (10) is not there", operation(10) => ENOSYS;
     "HVMOP_xentrace (11) is not there", operation(11) => ENOSYS;
     "HVMOP_set_mem_access (12) is not there", operation(12) => ENOSYS;
+    "HVMOP_get_mem_access (13) is not there", operation(13) => ENOSYS;
     "HVMOP_get_mem_type (15) is not there", operation(15) => ENOSYS;
     "HVMOP_set_evtchn_upcall_vector (23) is not there", operation(23) => ENOSYS;
     "HVMOP_guest_request_vm_event (24) with a null pointer", operation(24) => 0;
