@@ -13,6 +13,8 @@ mod abort;
 mod cache;
 mod calls;
 mod check;
+mod domain;
+mod domctl;
 mod event;
 mod firmware;
 mod garbage;
@@ -39,6 +41,8 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("cache", cache::CHECKS),
     ("smp", smp::CHECKS),
     ("calls", calls::CHECKS),
+    ("domctl", domctl::CHECKS),
+    ("domain", domain::CHECKS),
     ("event", event::CHECKS),
     ("garbage", garbage::CHECKS),
 ];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The guest's side of Xen's ABI.
 
+pub(crate) mod domctl;
 pub(crate) mod event;
 pub(crate) mod fifo;
 pub(crate) mod grant;
