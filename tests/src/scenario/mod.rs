@@ -3,6 +3,7 @@
 
 mod anywhere;
 mod boot;
+mod conformance;
 mod demo;
 mod disk;
 mod dmesg;
@@ -15,7 +16,6 @@ mod options;
 mod panic;
 mod refusal;
 mod stray;
-mod stub;
 
 use std::path::PathBuf;
 
@@ -110,7 +110,7 @@ impl Stage {
 pub fn all() -> Vec<Scenario> {
     [
         refusal::scenarios(),
-        stub::scenarios(),
+        conformance::scenarios(),
         boot::scenarios(),
         dom0less::scenarios(),
         demo::scenarios(),
