@@ -5,10 +5,11 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use tests::error::{Result, fail};
-use tests::machine::{Hypervisor, Kernel, Machine};
+use tests::machine::{Hypervisor, Machine};
 use tests::{bench, debian, initramfs, runner, symbolize};
 
-const USAGE: &str = "usage: tests fetch             fetch Debian's packages, build the initramfs
+const USAGE: &str =
+    "usage: tests fetch             fetch Debian's packages, build the initramfs archives
        tests list              name all scenarios
        tests boots [--full] [NAME...]   run scenarios whose name contains a NAME
        tests linux             Debian's Linux as dom0 on this terminal
@@ -45,8 +46,7 @@ fn main() -> ExitCode {
 
 fn fetch() -> Result<()> {
     debian::fetch_all()?;
-    initramfs::build(Kernel::V6_1)?;
-    initramfs::build(Kernel::V6_12)
+    initramfs::build_all()
 }
 
 fn boots(arguments: &[String]) -> Result<()> {

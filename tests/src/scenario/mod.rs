@@ -12,6 +12,7 @@ mod memory;
 mod network;
 mod options;
 mod panic;
+mod pvdisk;
 mod refusal;
 mod stray;
 mod stub;
@@ -120,6 +121,7 @@ pub fn all() -> Vec<Scenario> {
         stray::scenarios(),
         disk::scenarios(),
         network::scenarios(),
+        pvdisk::scenarios(),
         load::scenarios(),
     ]
     .into_iter()
