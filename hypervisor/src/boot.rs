@@ -6,26 +6,28 @@ use crate::mmu::{self, Tables};
 use crate::panic::refuse;
 use crate::percpu::{self, PerCpu};
 use crate::sysreg::mrs;
-use crate::{console, dom0, el2, heap, machine, refuse as early, run, smp};
+use crate::{console, dom0, domu, el2, heap, irq, machine, refuse as early, run, smp};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use hv_core::addr::{CpuId, PAGE_SIZE, Pa, PaRange};
+use hv_core::addr::{CpuId, DomId, PAGE_SIZE, Pa, PaRange};
 use hv_core::boot::cmdline::{
     CommandLines, Level, Options, Scheduler as SchedulerOption, Timestamps,
 };
-use hv_core::boot::dom0_mem::without;
+use hv_core::boot::dom0_mem::{merged, without};
 use hv_core::boot::host_dt::{Gic as GicNode, GicVersion, HostDt, Uart as UartNode};
 use hv_core::boot::modules::Modules;
 use hv_core::boot::validate::Tree;
-use hv_core::console::Switch;
+use hv_core::console::{Switch, Target};
+use hv_core::domain::create::{GuestGic, GuestHardware};
 use hv_core::domain::{PPI_PHYS_TIMER, PPI_VIRT_TIMER};
 use hv_core::frame::Frames;
 use hv_core::hw::DirectMap;
-use hv_core::p2m::Stage2Geometry;
+use hv_core::p2m::{Stage2Geometry, VmidAllocator};
 use hv_core::sched::Scheduler;
-use hv_core::system::{Domains, System};
+use hv_core::system::{Domains, IrqOwners, System};
 use hv_core::timer::Timers;
+use hv_core::vgic::Model;
 use log::LevelFilter;
 use platform::gic::{Gic, GicV2Regions, GicV3Regions, RedistributorRegion, affinity};
 use platform::psci::{Conduit, Psci};
@@ -81,16 +83,12 @@ extern "C" fn boot_main(dtb: u64, image: u64) -> ! {
     if options.sched != SchedulerOption::Credit2 {
         log::warn!("sched=: there is one scheduler, by weights like credit2");
     }
-    modules
-        .messages
-        .iter()
-        .for_each(|message| log::warn!("{message}"));
     if let Some(bad) = bad_module {
         refuse(format_args!("{bad}"));
     }
-    if modules.kernel().is_none() {
+    if modules.kernel().is_none() && modules.domains.is_empty() {
         refuse(format_args!(
-            "no kernel for dom0: /chosen has no \"multiboot,module\" node (QEMU: -device guest-loader,addr=...,kernel=...)"
+            "no kernel for dom0, and no other domain: /chosen has no \"multiboot,module\" node (QEMU: -device guest-loader,addr=...,kernel=...)"
         ));
     }
     let host = survey(dt, modules, leak(lines.dom0), uart, blob);
@@ -151,7 +149,10 @@ fn start_console(options: &Options<'static>, uart: Option<&UartNode<'_>>) {
     };
     let switch = Switch {
         key: options.conswitch.key.map(|key| key & 0x1f),
-        to_dom0: options.conswitch.dom0_first,
+        target: match options.conswitch.dom0_first {
+            true => Target::Domain(DomId(0)),
+            false => Target::Xenolith,
+        },
     };
     let timestamps = options.console_timestamps != Timestamps::None;
     // All that guests cause is limited, so the threshold for limited messages is the one.
@@ -229,7 +230,7 @@ fn survey(
     used.extend(dt.memory_reservations());
     used.extend(dt.reserved_memory().iter().map(|r| r.range));
     let used = used.iter().map(PaRange::page_aligned).collect();
-    for module in &modules.dom0 {
+    for module in modules.all() {
         let inside =
             |bank: &PaRange| bank.start <= module.range.start && module.range.end <= bank.end;
         if !banks.iter().any(inside) {
@@ -247,7 +248,7 @@ fn survey(
             end: image.data.end
         }
     )];
-    ours.extend(modules.dom0.iter().map(|m| ("a boot module", m.range)));
+    ours.extend(modules.all().map(|m| ("a boot module", m.range)));
     for reserved in dt.reserved_memory() {
         if let Some((what, at)) = ours
             .iter()
@@ -365,7 +366,13 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         hw: &el2::EL2,
         map: DirectMap::IDENTITY,
         frames,
+        guest_hw: GuestHardware {
+            geometry,
+            vmids: VmidAllocator::new(common.vmid16),
+            gic: guest_gic(&machine.gic),
+        },
         domains: Domains::new(),
+        irq_owners: IrqOwners::new(),
         sched,
         timers: Timers::new(machine.cpus.len()),
         options,
@@ -379,7 +386,19 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
             .unwrap_or(MAX_RING)
             .clamp(EARLY_RING, MAX_RING),
     );
-    dom0::build(sys, &host, geometry);
+    let dom0 = dom0::build(sys, &host);
+    let domus = domu::build(sys, &host, dom0.as_ref());
+    for module in merged(host.modules.ranges().collect()) {
+        if let Err(error) = frames.free_range(module) {
+            log::warn!("boot module at {}: {error:?}", module.start);
+        }
+    }
+    if !domus.is_empty() {
+        say_whose_input(dom0.is_some());
+    }
+    dom0.iter()
+        .chain(&domus)
+        .for_each(|domain| domain.unpause());
     frames.keep_free(heap::RESERVE);
     if let Some(uart) = machine.irqs.uart {
         machine.gic.set_edge(uart, false);
@@ -520,6 +539,29 @@ fn gic_driver(node: &GicNode) -> Gic {
         }
     };
     driver.unwrap_or_else(|error| refuse(format_args!("{error}; {GIC_WANTED}")))
+}
+
+/// With several domains on the console, says who has its input; without dom0 the first other one.
+fn say_whose_input(has_dom0: bool) {
+    match console::input_target() {
+        Target::Domain(_) if !has_dom0 => irq::switch_input(),
+        target => irq::turn_input_to(target),
+    }
+}
+
+/// What guests have of `gic`.
+fn guest_gic(gic: &Gic) -> GuestGic {
+    let (model, gicv) = match gic {
+        Gic::V2(gic) => (Model::V2, Some(Pa(gic.guest_cpu_interface() as u64))),
+        Gic::V3(_) => (Model::V3, None),
+    };
+    GuestGic {
+        model,
+        lr_count: gic.nr_lrs() as u32,
+        priority_bits: 5,
+        nr_spis: gic.lines() - 32,
+        gicv,
+    }
 }
 
 /// Makes this CPU one of the machine's.

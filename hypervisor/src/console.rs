@@ -5,8 +5,9 @@
 
 use crate::percpu;
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use hv_core::console::{Conring, Input, InputSwitch, Switch};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use hv_core::addr::DomId;
+use hv_core::console::{Conring, Input, InputSwitch, Switch, Target};
 use hv_core::sync::{Lock, rank};
 use log::{Level, LevelFilter, Metadata, Record};
 use platform::uart::{EarlyUart, Uart};
@@ -26,6 +27,9 @@ static OUTPUT: Lock<Output, { rank::CONSOLE }> = Lock::new(Output {
 /// The way out that needs no lock.
 static EARLY: Once<EarlyUart> = Once::new();
 static INPUT: Lock<InputSwitch, { rank::CONSOLE }> = Lock::new(InputSwitch::new(Switch::CTRL_A));
+/// Whose the input is, for those who must not wait for the lock: a domain's number, or [`NOBODY`].
+static INPUT_OF: AtomicU32 = AtomicU32::new(NOBODY);
+const NOBODY: u32 = u32::MAX;
 static TIMESTAMPS: AtomicBool = AtomicBool::new(false);
 static GUEST_LEVEL: AtomicU8 = AtomicU8::new(LevelFilter::Warn as u8);
 
@@ -78,6 +82,7 @@ pub(crate) fn configure(
     GUEST_LEVEL.store(guest_level as u8, Ordering::Relaxed);
     TIMESTAMPS.store(timestamps, Ordering::Relaxed);
     INPUT.lock().set_switch(switch);
+    turn_input_to(switch.target);
 }
 
 /// Gives the log ring `size` bytes (`conring_size=`).
@@ -148,6 +153,17 @@ pub(crate) fn write_raw(bytes: &[u8]) {
     OUTPUT.lock().put(bytes);
 }
 
+/// A line that domain `from` has written, with its name in front.
+pub(crate) fn write_line(from: DomId, line: &[u8]) {
+    let mut out = OUTPUT.lock();
+    if !out.line_start {
+        out.put(b"\n");
+    }
+    let _ = write!(out, "({from}) ");
+    out.put(line);
+    out.put(b"\n");
+}
+
 /// The console of a CPU that panics: no lock that another CPU, or this one, may hold.
 pub(crate) struct LastWords;
 
@@ -200,6 +216,33 @@ pub(crate) fn receive(sink: &mut dyn FnMut(Input)) -> bool {
         sink(fate);
     }
     false
+}
+
+/// Gives the input to `target`.
+pub(crate) fn turn_input_to(target: Target) {
+    let mut input = INPUT.lock();
+    input.turn_to(target);
+    let number = match target {
+        Target::Xenolith => NOBODY,
+        Target::Domain(domain) => domain.0.into(),
+    };
+    INPUT_OF.store(number, Ordering::Relaxed);
+}
+
+/// Whose the input is.
+pub(crate) fn input_target() -> Target {
+    INPUT.lock().target()
+}
+
+/// The domain that has the input, if one has.
+pub(crate) fn input_of() -> Option<DomId> {
+    let number = INPUT_OF.load(Ordering::Relaxed);
+    u16::try_from(number).ok().map(DomId)
+}
+
+/// The character that turns the input to another, if there is one.
+pub(crate) fn switch_key() -> Option<u8> {
+    INPUT.lock().key()
 }
 
 /// dom0 reads its input.

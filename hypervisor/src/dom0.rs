@@ -16,26 +16,22 @@ use hv_core::boot::dom0_nodes::Fates;
 use hv_core::boot::host_dt::{GicVersion, HostDt};
 use hv_core::boot::image::Kernel;
 use hv_core::boot::irq::Irq;
+use hv_core::boot::modules::Module;
+use hv_core::domain::create::{self, GICR_FRAMES};
 use hv_core::domain::vcpu::Start;
 use hv_core::domain::{Domain, DomainConfig, GicLayout, PPI_VIRT_TIMER, Role};
 use hv_core::frame::{Frames, Limits};
 use hv_core::hw::CacheOp;
-use hv_core::p2m::{P2m, P2mType, PoolLimit, Stage2Geometry};
+use hv_core::p2m::{P2m, P2mType, PoolLimit};
 use hv_core::system::System;
 use hv_core::trap::smccc;
-use hv_core::vgic::{Model, Vgic, VgicConfig};
-use platform::gic::Gic;
+use hv_core::vgic::{Vgic, VgicConfig};
 use xen_abi::hvm::HVM_PARAM_CALLBACK_IRQ;
 
-/// dom0's number and VMID.
+/// dom0's number.
 const DOM0: DomId = DomId(0);
-const DOM0_VMID: u16 = 1;
 /// Memory without `dom0_mem=`.
 const DEFAULT_MEMORY: u64 = 512 << 20;
-/// Bytes of a redistributor's two frames.
-const GICR_FRAMES: u64 = 128 << 10;
-/// Pages of GICV.
-const GICV_PAGES: u64 = 2;
 /// What `place` keeps for the device tree.
 const DTB_SPACE: u64 = 2 << 20;
 /// `HVM_PARAM_CALLBACK_IRQ`: a PPI, level-sensitive, active low (public/hvm/params.h).
@@ -71,21 +67,18 @@ pub(crate) fn msi_frames(dt: &HostDt<'_>) -> Vec<PaRange> {
     v2m.filter_map(|n| n.reg().next().flatten()).collect()
 }
 
-/// Builds dom0 and makes its first vCPU runnable.
-pub(crate) fn build(sys: &'static System, host: &Host, geometry: Stage2Geometry) {
+/// Builds dom0, if there is a kernel for it. It does not run yet.
+pub(crate) fn build(sys: &'static System, host: &Host) -> Option<Arc<Domain>> {
+    let module = host.modules.kernel()?;
     let banks = memory(sys);
     let fates = Fates::decide(host.dt, host.uart.as_ref().map(|uart| uart.node.id()));
     let console = host.uart.as_ref().map(|uart| (uart.range, uart.irq));
     let map = Dom0Map::collect(host.dt, &fates, &host.gic, &host.banks, console);
-    let domain = create(sys, host, geometry, &banks);
+    let domain = create(sys, host, &banks);
     map_memory(&domain, &banks, &map);
     route(&domain, &map);
-    start(sys, host, &domain, &banks, (&fates, &map.reserved));
-    for module in host.modules.ranges() {
-        if let Err(error) = sys.frames.free_range(module) {
-            log::warn!("boot module at {}: {error:?}", module.start);
-        }
-    }
+    start(sys, host, module, &domain, &banks, (&fates, &map.reserved));
+    Some(domain)
 }
 
 fn memory(sys: &'static System) -> Vec<PaRange> {
@@ -116,35 +109,29 @@ fn memory(sys: &'static System) -> Vec<PaRange> {
     banks
 }
 
-fn create(
-    sys: &'static System,
-    host: &Host,
-    geometry: Stage2Geometry,
-    banks: &[PaRange],
-) -> Arc<Domain> {
-    let model = match host.gic.version {
-        GicVersion::V2 { .. } => Model::V2,
-        GicVersion::V3 { .. } => Model::V3,
-    };
+fn create(sys: &'static System, host: &Host, banks: &[PaRange]) -> Arc<Domain> {
+    let guest_hw = &sys.guest_hw;
     let online = sys.sched.online().count() as u32;
-    let most = if model == Model::V2 { 8 } else { 128 };
+    let most = guest_hw.gic.max_vcpus();
     let wanted = sys.options.dom0_max_vcpus.unwrap_or(online).clamp(1, most);
     let (gic_layout, nr_vcpus) = gic_layout(host, wanted);
     if nr_vcpus < wanted {
         log::warn!("dom0_max_vcpus={wanted}: the GICR regions have room for {nr_vcpus}");
     }
+    let vmid = guest_hw.vmids.take();
+    let vmid = vmid.unwrap_or_else(|| refuse(format_args!("no VMID for dom0")));
     let p2m = P2m::new(
         sys.frames,
         sys.hw,
-        geometry,
-        DOM0_VMID,
+        guest_hw.geometry,
+        vmid.number(),
         PoolLimit::Unlimited,
     )
     .unwrap_or_else(|error| refuse(format_args!("dom0's stage-2 tables: {error:?}")));
     let timer = or_refuse!(host.dt.timer());
     let event_ppi = dom0_mem::event_ppi(&timer, &host.gic)
         .unwrap_or_else(|| refuse(format_args!("no PPI is free for dom0's events")));
-    let vgic = Vgic::new(vgic_config(model, nr_vcpus, &gic_layout), sys.hw);
+    let vgic = Vgic::new(vgic_config(sys, nr_vcpus, &gic_layout), sys.hw);
     let config = DomainConfig {
         id: DOM0,
         role: Role {
@@ -156,7 +143,9 @@ fn create(
         nr_vcpus,
         max_evtchn_port: u32::MAX,
         max_grant_frames: sys.options.gnttab_max_frames,
+        max_maptrack_frames: sys.options.gnttab_max_maptrack_frames,
         p2m,
+        vmid,
         vgic,
         gic_layout,
         cntvoff: sys.hw.now(),
@@ -187,8 +176,9 @@ fn create(
     domain
 }
 
-/// Where dom0's interrupt controller is (where the host's is), and for how many vCPUs.
-fn gic_layout(host: &Host, wanted: u32) -> (GicLayout, u32) {
+/// Where a direct-mapped domain has its interrupt controller (where the host's is), and for how many
+/// vCPUs.
+pub(crate) fn gic_layout(host: &Host, wanted: u32) -> (GicLayout, u32) {
     let ipa = |range: &PaRange| (Ipa(range.start.0), range.size());
     let gicd = ipa(&host.gic.distributor);
     let redistributors = match &host.gic.version {
@@ -224,22 +214,16 @@ fn gic_layout(host: &Host, wanted: u32) -> (GicLayout, u32) {
     )
 }
 
-fn vgic_config(model: Model, nr_vcpus: u32, layout: &GicLayout) -> VgicConfig {
-    let gic = &machine::get().gic;
-    let mut ends = Vec::new();
-    let mut vcpus = 0;
-    for (_, size) in layout.gicr.split_last().map_or(&[][..], |(_, first)| first) {
-        vcpus += (size / GICR_FRAMES) as u32;
-        ends.push(vcpus);
-    }
+fn vgic_config(sys: &System, nr_vcpus: u32, layout: &GicLayout) -> VgicConfig {
+    let gic = &sys.guest_hw.gic;
     VgicConfig {
-        model,
+        model: gic.model,
         nr_vcpus,
-        nr_spis: gic.lines() - 32,
-        lr_count: gic.nr_lrs() as u32,
-        priority_bits: 5,
-        id_bits: gic.id_bits(),
-        redist_region_ends: ends,
+        nr_spis: gic.nr_spis,
+        lr_count: gic.lr_count,
+        priority_bits: gic.priority_bits,
+        id_bits: machine::get().gic.id_bits(),
+        redist_region_ends: create::region_ends(layout),
     }
 }
 
@@ -255,15 +239,8 @@ fn map_memory(domain: &Domain, banks: &[PaRange], map: &Dom0Map) {
         .iter()
         .chain(&map.reserved)
         .for_each(|range| insert(range, P2mType::MmioCached));
-    if let (Gic::V2(gic), Some((gicc, _))) = (&machine::get().gic, domain.gic_layout.gicc) {
-        let gicv = Pa(gic.guest_cpu_interface() as u64);
-        if let Err(error) =
-            domain
-                .p2m
-                .insert(gicc.frame(), gicv.frame(), GICV_PAGES, P2mType::MmioDevice)
-        {
-            refuse(format_args!("dom0: mapping GICV: {error:?}"));
-        }
+    if let Err(error) = create::map_gicv(domain) {
+        refuse(format_args!("dom0: mapping GICV: {error:?}"));
     }
 }
 
@@ -300,13 +277,11 @@ fn route(domain: &Arc<Domain>, map: &Dom0Map) {
 fn start(
     sys: &'static System,
     host: &Host,
+    module: &Module<'_>,
     domain: &Arc<Domain>,
     banks: &[PaRange],
     described: (&Fates, &[PaRange]),
 ) {
-    let Some(module) = host.modules.kernel() else {
-        return;
-    };
     let kernel = Kernel::open(bytes(module.range)).unwrap_or_else(|error| {
         refuse(format_args!(
             "dom0's kernel, {}: {error}",
@@ -350,7 +325,6 @@ fn start(
         };
         vcpu.start(domain, start);
     }
-    domain.unpause();
 }
 
 fn device_tree(
@@ -398,17 +372,17 @@ fn device_tree(
 }
 
 /// A boot module's bytes, where firmware left them.
-fn bytes(range: PaRange) -> &'static [u8] {
+pub(crate) fn bytes(range: PaRange) -> &'static [u8] {
     let start = core::ptr::with_exposed_provenance(range.start.0 as usize);
-    // SAFETY: the range lies in RAM that is mapped and reserved until dom0 was built.
+    // SAFETY: the range lies in RAM that is mapped and reserved until all domains were built.
     unsafe { core::slice::from_raw_parts(start, range.size() as usize) }
 }
 
-/// Memory of dom0's that nobody uses yet.
-fn room(start: Pa, size: u64) -> &'static mut [u8] {
+/// Memory of a domain's that nobody uses yet.
+pub(crate) fn room(start: Pa, size: u64) -> &'static mut [u8] {
     let start = core::ptr::with_exposed_provenance_mut(start.0 as usize);
-    // SAFETY: `place` chose it inside dom0's first bank, apart from the other pieces, and dom0
-    // does not run yet.
+    // SAFETY: `place` chose it inside the domain's memory, apart from the other pieces, and the
+    // domain does not run yet.
     unsafe { core::slice::from_raw_parts_mut(start, size as usize) }
 }
 
@@ -423,8 +397,8 @@ fn put(sys: &System, from: &[u8], to: Pa) {
     clean(sys, to, from.len() as u64);
 }
 
-/// dom0 starts with its caches off.
-fn clean(sys: &System, start: Pa, size: u64) {
+/// A domain starts with its caches off.
+pub(crate) fn clean(sys: &System, start: Pa, size: u64) {
     if let Some(range) = PaRange::new(start, size) {
         sys.hw.cache(range, CacheOp::Clean);
     }

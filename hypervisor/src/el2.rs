@@ -4,7 +4,7 @@
 use crate::sysreg::{dsb_sy, isb, mrs, msr};
 use crate::{console, irq, machine, panic, percpu};
 use core::arch::asm;
-use hv_core::addr::{CpuId, Gva, Pa, PaRange};
+use hv_core::addr::{CpuId, DomId, Gva, Pa, PaRange};
 use hv_core::hw::{CacheOp, El1Reg, Hw, SystemOp};
 use hv_core::trap::smccc::{Mitigation, Mitigations};
 use platform::psci::{Psci, Workaround};
@@ -241,6 +241,14 @@ impl Hw for El2 {
 
     fn console_write(&self, bytes: &[u8]) {
         console::write_raw(bytes);
+    }
+
+    fn console_line(&self, from: DomId, line: &[u8]) {
+        console::write_line(from, line);
+    }
+
+    fn console_input_of(&self) -> Option<DomId> {
+        console::input_of()
     }
 
     fn console_read(&self, buffer: &mut [u8]) -> usize {

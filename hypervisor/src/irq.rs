@@ -2,7 +2,8 @@
 //! Physical interrupts, taken one after another when a guest was left for one or a CPU idles.
 
 use crate::{console, keys, machine, panic, percpu};
-use hv_core::console::Input;
+use hv_core::addr::DomId;
+use hv_core::console::{Input, Target};
 use hv_core::current::Current;
 use hv_core::domain::{Domain, PPI_VIRT_TIMER};
 use hv_core::{event, timer};
@@ -77,10 +78,13 @@ fn dispatch(ack: &Ack, loaded: Option<(&Domain, u32)>, handled: &mut Handled) {
 
 /// A device's interrupt: its domain's, which deactivates it.
 fn device(intid: u32) {
-    let domain = machine::try_system().and_then(|sys| sys.domains.hardware());
-    match domain {
-        Some(domain) => domain.vgic.hw_fired(intid, None, &*domain),
-        None => machine::get().gic.disable(intid),
+    let owned = machine::try_system().is_some_and(|sys| {
+        sys.with_irq_owner(intid, |domain| {
+            domain.vgic.hw_fired(intid, None, &**domain);
+        })
+    });
+    if !owned {
+        machine::get().gic.disable(intid);
     }
 }
 
@@ -88,18 +92,63 @@ fn device(intid: u32) {
 fn console_input() -> bool {
     let mut for_dom0 = false;
     let all = console::receive(&mut |input| match input {
-        Input::Dom0(_) => for_dom0 = true,
+        Input::Dom0 => for_dom0 = true,
+        Input::Domain { to, held, byte } => type_to(to, held, byte),
         Input::Key(key) => keys::handle(key),
-        Input::Switched(to_dom0) => {
-            let to = if to_dom0 { "DOM0" } else { "Xenolith" };
-            log::info!("*** Serial input to {to} (type 'CTRL-a' three times to switch input)");
-        }
+        Input::Switch => switch_input(),
         Input::Nothing => {}
     });
     if for_dom0 && let Some(domain) = machine::try_system().and_then(|sys| sys.domains.hardware()) {
         event::raise_virq(&*domain, VIRQ_CONSOLE);
     }
     all
+}
+
+/// Gives the console's input to who comes next: dom0, the domains with a UART, Xenolith's keys.
+pub(crate) fn switch_input() {
+    let Some(sys) = machine::try_system() else {
+        return;
+    };
+    let now = match console::input_target() {
+        Target::Xenolith => None,
+        Target::Domain(domain) => Some(domain),
+    };
+    turn_input_to(match sys.domains.next_on_console(now) {
+        Some(domain) => Target::Domain(domain),
+        None => Target::Xenolith,
+    });
+}
+
+/// Gives the console's input to `target`, and says so.
+pub(crate) fn turn_input_to(target: Target) {
+    console::turn_input_to(target);
+    match target {
+        Target::Xenolith => say(format_args!("Xenolith")),
+        Target::Domain(domain) => {
+            say(format_args!("DOM{}", domain.0));
+            let domain = machine::try_system().and_then(|sys| sys.domains.get(domain));
+            if let Some(uart) = domain.as_ref().and_then(|domain| domain.uart.get()) {
+                uart.show_unfinished();
+            }
+        }
+    }
+}
+
+fn say(to: core::fmt::Arguments<'_>) {
+    log::info!("*** Serial input to {to} (type 'CTRL-a' three times to switch input)");
+}
+
+/// `byte` was typed to a domain with a UART, after `held` switch characters.
+fn type_to(to: DomId, held: u8, byte: u8) {
+    let Some(domain) = machine::try_system().and_then(|sys| sys.domains.get(to)) else {
+        return;
+    };
+    let key = console::switch_key().unwrap_or(0);
+    let held = core::iter::repeat_n(key, held.into());
+    if let Some(uart) = domain.uart.get() {
+        held.chain([byte])
+            .for_each(|byte| uart.receive(byte, &domain.vgic, &*domain));
+    }
 }
 
 /// As [`handle`], for the vCPU that runs.

@@ -11,6 +11,7 @@ mod context;
 mod copy;
 mod cpufeature;
 mod dom0;
+mod domu;
 mod el2;
 mod heap;
 mod irq;

@@ -34,8 +34,19 @@ pub fn edited(machine: &Machine, path: &Path, edit: impl Fn(&str) -> String) -> 
     if changed == source {
         return fail(format!("{}: the edit changes nothing", path.display()));
     }
+    compile(&changed, path)
+}
+
+/// Writes the device tree of this source to `path`.
+///
+/// # Errors
+/// When it does not compile.
+pub fn compile(source: &str, path: &Path) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        create_directory(parent)?;
+    }
     let text = with_suffix(path, ".dts");
-    fs::write(&text, changed).context(|| format!("writing {}", text.display()))?;
+    fs::write(&text, source).context(|| format!("writing {}", text.display()))?;
     let mut compile = dtc("dtb");
     compile.arg("--in-format=dts").arg("--out").arg(path);
     run(compile.arg(&text)).map(drop)

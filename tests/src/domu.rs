@@ -20,6 +20,8 @@ pub struct DomU {
     pub kernel: PathBuf,
     /// Its ramdisk.
     pub ramdisk: Option<PathBuf>,
+    /// Its partial device tree.
+    pub device_tree: Option<PathBuf>,
     /// Its command line.
     pub args: String,
     /// More properties of its node, in source form. With `vpl011;` it has a UART.
@@ -35,6 +37,7 @@ impl DomU {
             cpus: 1,
             kernel,
             ramdisk: None,
+            device_tree: None,
             args: args.to_owned(),
             properties: "vpl011; xen,enhanced = \"no-xenstore\";".to_owned(),
         }
@@ -107,6 +110,9 @@ pub fn add_with(
         let mut inside = modules.load("kernel", &domu.kernel, &bootargs)?;
         if let Some(ramdisk) = &domu.ramdisk {
             inside.push_str(&modules.load("ramdisk", ramdisk, "")?);
+        }
+        if let Some(tree) = &domu.device_tree {
+            inside.push_str(&modules.load("device-tree", tree, "")?);
         }
         nodes.push_str(&format!(
             "domU{number} {{ compatible = \"xen,domain\"; #address-cells = <1>; #size-cells = <1>; \

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the console decides: the ring that keeps its output, and who reads its input.
 
+use crate::addr::DomId;
 use alloc::vec::Vec;
 
 /// The last bytes written to the console (`conring_size=`), numbered from the first byte ever.
@@ -99,21 +100,41 @@ impl Default for Conring {
     }
 }
 
-/// Where console input goes.
+/// Who has the console's input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// The hypervisor's keys.
+    Xenolith,
+    /// A domain: dom0, or one with a UART.
+    Domain(DomId),
+}
+
+/// What becomes of a byte of console input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Input {
-    /// To dom0's input ring.
-    Dom0(u8),
+    /// It is in dom0's input ring.
+    Dom0,
+    /// It is for another domain.
+    Domain {
+        /// Which.
+        to: DomId,
+        /// Switch characters that come before it.
+        held: u8,
+        /// The byte.
+        byte: u8,
+    },
     /// A key of Xenolith's own.
     Key(u8),
-    /// The switch was just thrown; true = towards dom0.
-    Switched(bool),
+    /// The switch was thrown: whose turn it is is the caller's to say ([`InputSwitch::turn_to`]).
+    Switch,
     /// Swallowed, perhaps the start of a switch.
     Nothing,
 }
 
 /// How many switch characters in a row throw the switch.
 const SWITCH_COUNT: u8 = 3;
+/// The domain that reads its input by `console_io`.
+const DOM0: DomId = DomId(0);
 /// Bytes of input dom0 may leave unread.
 const INPUT_RING: usize = 1024;
 
@@ -122,15 +143,15 @@ const INPUT_RING: usize = 1024;
 pub struct Switch {
     /// The character to type three times; `None`: no switching.
     pub key: Option<u8>,
-    /// Input goes to dom0 now.
-    pub to_dom0: bool,
+    /// Who has the input.
+    pub target: Target,
 }
 
 impl Switch {
     /// Ctrl-a, and input to dom0.
     pub const CTRL_A: Self = Self {
         key: Some(1),
-        to_dom0: true,
+        target: Target::Domain(DOM0),
     };
 }
 
@@ -169,18 +190,35 @@ impl InputSwitch {
                 return Input::Nothing;
             }
             self.seen = 0;
-            self.switch.to_dom0 = !self.switch.to_dom0;
-            return Input::Switched(self.switch.to_dom0);
+            return Input::Switch;
         }
         let held = core::mem::take(&mut self.seen);
-        if !self.switch.to_dom0 {
-            return Input::Key(byte);
+        let held = if self.switch.key.is_some() { held } else { 0 };
+        match self.switch.target {
+            Target::Xenolith => Input::Key(byte),
+            Target::Domain(DOM0) => {
+                let key = self.switch.key.unwrap_or(0);
+                (0..held).for_each(|_| self.push(key));
+                self.push(byte);
+                Input::Dom0
+            }
+            Target::Domain(to) => Input::Domain { to, held, byte },
         }
-        if let Some(key) = self.switch.key {
-            (0..held).for_each(|_| self.push(key));
-        }
-        self.push(byte);
-        Input::Dom0(byte)
+    }
+
+    /// Who has the input.
+    pub fn target(&self) -> Target {
+        self.switch.target
+    }
+
+    /// Gives the input to `target`.
+    pub fn turn_to(&mut self, target: Target) {
+        self.switch.target = target;
+    }
+
+    /// The switch character, if there is one.
+    pub fn key(&self) -> Option<u8> {
+        self.switch.key
     }
 
     fn push(&mut self, byte: u8) {
@@ -246,17 +284,26 @@ mod tests {
     #[test]
     fn three_in_a_row_switch() {
         let mut input = InputSwitch::new(Switch::CTRL_A);
-        assert_eq!(input.accept(b'a'), Input::Dom0(b'a'));
+        assert_eq!(input.accept(b'a'), Input::Dom0);
         assert_eq!(input.accept(1), Input::Nothing);
-        assert_eq!(input.accept(b'b'), Input::Dom0(b'b'));
+        assert_eq!(input.accept(b'b'), Input::Dom0);
         input.accept(1);
         assert_eq!(input.accept(1), Input::Nothing);
-        assert_eq!(input.accept(1), Input::Switched(false));
+        assert_eq!(input.accept(1), Input::Switch);
+        input.turn_to(Target::Xenolith);
         assert_eq!(input.accept(b'h'), Input::Key(b'h'));
         for _ in 0..2 {
             assert_eq!(input.accept(1), Input::Nothing);
         }
-        assert_eq!(input.accept(1), Input::Switched(true));
+        assert_eq!(input.accept(1), Input::Switch);
+        input.turn_to(Target::Domain(DomId(2)));
+        input.accept(1);
+        let to_d2 = Input::Domain {
+            to: DomId(2),
+            held: 1,
+            byte: b'c',
+        };
+        assert_eq!(input.accept(b'c'), to_d2);
         let mut buffer = [0; 8];
         let n = input.read(&mut buffer);
         assert_eq!(&buffer[..n], &[b'a', 1, b'b']);
@@ -267,7 +314,7 @@ mod tests {
     fn full_ring_drops_input() {
         let mut input = InputSwitch::new(Switch {
             key: None,
-            to_dom0: true,
+            target: Target::Domain(DOM0),
         });
         for _ in 0..3000 {
             input.accept(b'x');

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A machine for host tests: RAM in a host buffer, a processor that only takes notes.
 
-use crate::addr::{CpuId, Gva, Pa, PaRange};
+use crate::addr::{CpuId, DomId, Gva, Pa, PaRange};
 use crate::hw::{CacheOp, DirectMap, El1Reg, Hw, SystemOp};
 use std::boxed::Box;
 use std::cell::Cell;
@@ -95,6 +95,8 @@ pub struct FakeHw {
     pub el1: Mutex<Vec<(El1Reg, u64)>>,
     /// What was written to the console.
     pub console: Mutex<Vec<u8>>,
+    /// What `console_input_of` says.
+    pub input_of: Mutex<Option<DomId>>,
     /// Guest virtual pages: (gva page, pa page, writable).
     pub mappings: Mutex<Vec<(u64, u64, bool)>>,
     /// Runs at each [`Hw::flush_stage2`], before the TLBs forget.
@@ -112,6 +114,7 @@ impl FakeHw {
             kicked: Default::default(),
             el1: Mutex::default(),
             console: Mutex::default(),
+            input_of: Mutex::default(),
             mappings: Mutex::default(),
             on_flush: Mutex::default(),
         }))
@@ -210,6 +213,15 @@ impl Hw for FakeHw {
             .lock()
             .expect("console")
             .extend_from_slice(bytes);
+    }
+    fn console_line(&self, from: DomId, line: &[u8]) {
+        let mut console = self.console.lock().expect("console");
+        console.extend_from_slice(std::format!("({from}) ").as_bytes());
+        console.extend_from_slice(line);
+        console.push(b'\n');
+    }
+    fn console_input_of(&self) -> Option<DomId> {
+        *self.input_of.lock().expect("input_of")
     }
     fn console_read(&self, _: &mut [u8]) -> usize {
         0

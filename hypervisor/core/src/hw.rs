@@ -4,7 +4,7 @@
 //! All methods take `&self` and none returns an error a guest could cause. Physical memory is
 //! not behind it but in a [`DirectMap`], since it is touched on every path.
 
-use crate::addr::{CpuId, Gva, Pa, PaRange};
+use crate::addr::{CpuId, DomId, Gva, Pa, PaRange};
 
 /// Cache maintenance by address, to the point of coherency.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,6 +95,10 @@ pub trait Hw: Sync {
     fn irq_set_pending(&self, intid: u32, pending: bool);
     /// Writes raw bytes to the console.
     fn console_write(&self, bytes: &[u8]);
+    /// Writes a line to the console that domain `from` has written, whole and with its name.
+    fn console_line(&self, from: DomId, line: &[u8]);
+    /// The domain that the console's input goes to now, if it goes to one.
+    fn console_input_of(&self) -> Option<DomId>;
     /// Takes input for dom0 from the console; returns how many bytes.
     fn console_read(&self, buffer: &mut [u8]) -> usize;
     /// Powers off or resets the machine.

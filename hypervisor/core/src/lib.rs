@@ -57,6 +57,7 @@ pub mod system;
 mod testing;
 pub mod timer;
 pub mod trap;
+pub mod vdev;
 pub mod vgic;
 
 /// Log target of messages that guests cause; `guest_loglvl` governs it.

@@ -4,6 +4,7 @@
 use crate::addr::DomId;
 use crate::boot::cmdline::Options;
 use crate::domain::Domain;
+use crate::domain::create::GuestHardware;
 use crate::frame::Frames;
 use crate::hw::{DirectMap, Hw};
 use crate::sched::Scheduler;
@@ -11,9 +12,14 @@ use crate::sync::{Lock, rank};
 use crate::timer::Timers;
 use crate::trap::idreg::IdRegs;
 use crate::trap::smccc::Mitigations;
+use crate::vdev::vpl011::Vpl011;
+use crate::vgic::{MAX_SPIS, NR_PRIVATE};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU16, Ordering};
+use spin::Once;
 
 /// Everything. One in the binary, one a test on the host.
 pub struct System {
@@ -23,8 +29,12 @@ pub struct System {
     pub map: DirectMap,
     /// Every page of RAM.
     pub frames: &'static Frames,
+    /// What the machine has for guests.
+    pub guest_hw: GuestHardware,
     /// The domains, by number.
     pub domains: Domains,
+    /// Whose the machine's interrupts are.
+    pub irq_owners: IrqOwners,
     /// Run queues.
     pub sched: Scheduler,
     /// Deadlines.
@@ -43,6 +53,18 @@ impl System {
     /// Nanoseconds since boot: Xen's system time.
     pub fn now_ns(&self) -> u64 {
         self.ticks_to_ns(self.hw.now().saturating_sub(self.boot_ticks))
+    }
+
+    /// Runs `f` with the domain that has the SPI `intid`. False if none has.
+    pub fn with_irq_owner(&self, intid: u32, f: impl FnOnce(&Arc<Domain>)) -> bool {
+        let owner = self.irq_owners.of(intid);
+        let hardware = self.domains.hardware.get().filter(|d| owner == Some(d.id));
+        if let Some(domain) = hardware {
+            f(domain);
+            return true;
+        }
+        let domain = owner.and_then(|id| self.domains.get(id));
+        domain.as_ref().map(f).is_some()
     }
 
     /// A span of ticks in nanoseconds.
@@ -64,34 +86,94 @@ fn scale(value: u64, multiplier: u64, divisor: u64) -> u64 {
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
+/// Which domain has each SPI of the machine. At first all are the hardware domain's, 0.
+pub struct IrqOwners(Box<[AtomicU16]>);
+
+impl IrqOwners {
+    /// All the hardware domain's.
+    pub fn new() -> Self {
+        Self((0..MAX_SPIS).map(|_| AtomicU16::new(0)).collect())
+    }
+
+    fn slot(&self, intid: u32) -> Option<&AtomicU16> {
+        self.0.get(intid.checked_sub(NR_PRIVATE)? as usize)
+    }
+
+    /// The domain that has `intid`; `None` if that is no SPI.
+    fn of(&self, intid: u32) -> Option<DomId> {
+        Some(DomId(self.slot(intid)?.load(Ordering::Relaxed)))
+    }
+
+    /// Gives `intid` to `domain`; false if another but the hardware domain has it, or it is no SPI.
+    pub fn give(&self, intid: u32, domain: DomId) -> bool {
+        let relaxed = Ordering::Relaxed;
+        self.slot(intid).is_some_and(|slot| {
+            let was = slot.compare_exchange(0, domain.0, relaxed, relaxed);
+            was.is_ok() || was == Err(domain.0)
+        })
+    }
+
+    /// Gives `intid` back to the hardware domain, if `domain` has it.
+    pub fn give_back(&self, intid: u32, domain: DomId) {
+        if let Some(slot) = self.slot(intid) {
+            let relaxed = Ordering::Relaxed;
+            let _ = slot.compare_exchange(domain.0, 0, relaxed, relaxed);
+        }
+    }
+}
+
+impl Default for IrqOwners {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The domains that exist.
-pub struct Domains(Lock<BTreeMap<DomId, Arc<Domain>>, { rank::DOMAINS }>);
+pub struct Domains {
+    table: Lock<BTreeMap<DomId, Arc<Domain>>, { rank::DOMAINS }>,
+    /// The domain that has the machine's devices. Its end is the machine's.
+    hardware: Once<Arc<Domain>>,
+}
 
 impl Domains {
     /// None yet.
     pub const fn new() -> Self {
-        Self(Lock::new(BTreeMap::new()))
+        Self {
+            table: Lock::new(BTreeMap::new()),
+            hardware: Once::new(),
+        }
     }
 
     /// Adds a domain.
     pub fn insert(&self, domain: Arc<Domain>) {
-        self.0.lock().insert(domain.id, domain);
+        if domain.role.hardware {
+            self.hardware.call_once(|| domain.clone());
+        }
+        self.table.lock().insert(domain.id, domain);
     }
 
     /// Domain `id`.
     pub fn get(&self, id: DomId) -> Option<Arc<Domain>> {
-        self.0.lock().get(&id).cloned()
+        self.table.lock().get(&id).cloned()
     }
 
     /// The domain that has the machine's devices.
     pub fn hardware(&self) -> Option<Arc<Domain>> {
-        let domains = self.0.lock();
-        domains.values().find(|d| d.role.hardware).cloned()
+        self.hardware.get().cloned()
+    }
+
+    /// The first domain after number `after` (or of all) that the console's input can go to.
+    pub fn next_on_console(&self, after: Option<DomId>) -> Option<DomId> {
+        let domains = self.table.lock();
+        let mut on_console = domains
+            .values()
+            .filter(|d| d.role.console || d.uart.get().is_some_and(Vpl011::is_on_console));
+        on_console.find(|d| after < Some(d.id)).map(|d| d.id)
     }
 
     /// All, in the order of their numbers.
     pub fn all(&self) -> Vec<Arc<Domain>> {
-        self.0.lock().values().cloned().collect()
+        self.table.lock().values().cloned().collect()
     }
 }
 

@@ -10,12 +10,13 @@
 
 use crate::addr::{CpuId, DomId, PaRange};
 use crate::boot::cmdline::Options;
+use crate::domain::create::{GuestGic, GuestHardware};
 use crate::domain::{Domain, DomainConfig, GicLayout, Role};
 use crate::fake::FakeHw;
 use crate::frame::Frames;
-use crate::p2m::{P2m, PoolLimit, Stage2Geometry};
+use crate::p2m::{P2m, PoolLimit, Stage2Geometry, VmidAllocator};
 use crate::sched::Scheduler;
-use crate::system::{Domains, System};
+use crate::system::{Domains, IrqOwners, System};
 use crate::timer::Timers;
 use crate::trap::idreg::IdRegs;
 use crate::trap::smccc::Mitigations;
@@ -35,7 +36,9 @@ pub(crate) fn system(ram: PaRange, nr_cpus: usize) -> (&'static FakeHw, &'static
         hw,
         map: hw.ram.map,
         frames: Box::leak(Box::new(frames)),
+        guest_hw: guest_hw(),
         domains: Domains::new(),
+        irq_owners: IrqOwners::new(),
         sched: Scheduler::new(nr_cpus, 62_500_000),
         timers: Timers::new(nr_cpus),
         options: Options::parse("console=dtuart noreboot"),
@@ -47,6 +50,21 @@ pub(crate) fn system(ram: PaRange, nr_cpus: usize) -> (&'static FakeHw, &'static
         sys.sched.set_online(CpuId(cpu));
     }
     (hw, sys)
+}
+
+/// A GICv3, 44 bits of addresses.
+pub(crate) fn guest_hw() -> GuestHardware {
+    GuestHardware {
+        geometry: Stage2Geometry::for_pa_range(4).unwrap(),
+        vmids: VmidAllocator::new(false),
+        gic: GuestGic {
+            model: Model::V3,
+            lr_count: NR_LRS,
+            priority_bits: 5,
+            nr_spis: 32,
+            gicv: None,
+        },
+    }
 }
 
 /// What distinguishes one domain from another.
@@ -73,8 +91,16 @@ impl Default for Setup {
 /// A domain with no memory yet. It is not in `sys.domains`, is paused, and its vCPUs are down.
 pub(crate) fn domain(sys: &'static System, hw: &'static FakeHw, setup: Setup) -> Arc<Domain> {
     let id = DomId(setup.id);
-    let geometry = Stage2Geometry::for_pa_range(4).unwrap();
-    let p2m = P2m::new(sys.frames, hw, geometry, setup.id + 1, PoolLimit::Unlimited).unwrap();
+    let vmid = sys.guest_hw.vmids.take().unwrap();
+    let geometry = sys.guest_hw.geometry;
+    let p2m = P2m::new(
+        sys.frames,
+        hw,
+        geometry,
+        vmid.number(),
+        PoolLimit::Unlimited,
+    )
+    .unwrap();
     let vgic = VgicConfig {
         model: setup.model,
         nr_vcpus: setup.nr_vcpus,
@@ -90,7 +116,9 @@ pub(crate) fn domain(sys: &'static System, hw: &'static FakeHw, setup: Setup) ->
         nr_vcpus: setup.nr_vcpus,
         max_evtchn_port: 1023,
         max_grant_frames: 64,
+        max_maptrack_frames: 1024,
         p2m,
+        vmid,
         vgic: Vgic::new(vgic, hw),
         gic_layout: setup.gic_layout,
         cntvoff: 0,

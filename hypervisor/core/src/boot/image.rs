@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Dom0's kernel: an arm64 `Image`, also compressed with gzip, also in a U-Boot wrapper.
+//! A domain's kernel: an arm64 `Image`, also compressed with gzip, also in a U-Boot wrapper.
 //!
 //! Nothing is unpacked twice: [`Kernel::open`] reads the header only, and [`Kernel::load`] writes
 //! to where the kernel will run. Formats: Linux's `arm64/booting.rst`, RFC 1951 and 1952, U-Boot's
@@ -21,7 +21,7 @@ const GZIP_TRAILER: usize = 8;
 /// Largest kernel taken.
 const MAX_SIZE: u64 = 1 << 30;
 
-/// Why a file is no kernel for dom0.
+/// Why a file is no kernel for a domain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ImageError {
     /// Shorter than its headers say.
@@ -159,6 +159,11 @@ impl<'a> Kernel<'a> {
             payload,
             gzip,
         })
+    }
+
+    /// The `Image`'s bytes, if it is not compressed.
+    pub fn plain(&self) -> Option<&'a [u8]> {
+        (!self.gzip).then_some(self.payload)
     }
 
     /// Bytes to set aside for it in memory.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is decided at boot: the host's device tree in, dom0's memory, devices and tree out.
+//! What is decided at boot: the host's device tree in; memory, devices and trees of dom0 and of the
+//! other domains out.
 
 pub mod cells;
 pub mod cmdline;
@@ -7,6 +8,10 @@ pub mod dom0_dt;
 pub mod dom0_map;
 pub mod dom0_mem;
 pub mod dom0_nodes;
+pub mod domu_devices;
+pub mod domu_dt;
+pub mod domu_mem;
+pub mod domu_node;
 pub mod dt_build;
 pub mod host_dt;
 pub mod image;

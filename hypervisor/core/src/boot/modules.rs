@@ -8,7 +8,6 @@
 use super::host_dt::HostDt;
 use super::node::Node;
 use crate::addr::{Pa, PaRange};
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -45,15 +44,29 @@ pub struct Module<'d> {
     pub node: Node<'d>,
 }
 
+/// A node of `/chosen` that asks for a domain, and its modules.
+#[derive(Clone, Debug)]
+pub struct DomainNode<'d> {
+    /// The node.
+    pub node: Node<'d>,
+    /// Its modules, in the tree's order.
+    pub modules: Vec<Module<'d>>,
+}
+
+impl<'d> DomainNode<'d> {
+    /// Its module of this kind.
+    pub fn module(&self, kind: ModuleKind) -> Option<&Module<'d>> {
+        self.modules.iter().find(|m| m.kind == kind)
+    }
+}
+
 /// The modules, in the tree's order.
 #[derive(Clone, Debug, Default)]
 pub struct Modules<'d> {
     /// For dom0 and Xenolith itself.
     pub dom0: Vec<Module<'d>>,
-    /// Those of `xen,domain` nodes.
-    pub domains: Vec<Module<'d>>,
-    /// What to tell the user.
-    pub messages: Vec<String>,
+    /// The domains to be made besides dom0.
+    pub domains: Vec<DomainNode<'d>>,
 }
 
 /// A module whose `reg` is missing or malformed.
@@ -73,15 +86,20 @@ impl<'d> Modules<'d> {
         let Some(chosen) = host.find("/chosen") else {
             return Ok(modules);
         };
+        let domains = chosen.children().filter(|n| is_domain(*n));
+        modules.domains = domains
+            .filter(|node| node.is_available())
+            .map(|node| DomainNode {
+                node,
+                modules: Vec::new(),
+            })
+            .collect();
         modules.search(chosen, 1)?;
-        modules.name_by_order();
+        name_by_order(&mut modules.dom0);
+        let domains = modules.domains.iter_mut();
+        domains.for_each(|domain| name_by_order(&mut domain.modules));
         if let Some(ramdisk) = initrd(chosen) {
             modules.dom0.push(ramdisk);
-        }
-        if let Some(module) = modules.domains.first() {
-            let domain = module.node.parent().map(Node::path).unwrap_or_default();
-            let message = format!("{domain}: guests made at boot are not supported, ignored");
-            modules.messages.push(message);
         }
         Ok(modules)
     }
@@ -96,18 +114,26 @@ impl<'d> Modules<'d> {
         self.dom0.iter().find(|m| m.kind == ModuleKind::Ramdisk)
     }
 
+    /// All, dom0's first.
+    pub fn all(&self) -> impl Iterator<Item = &Module<'d>> {
+        let domains = self.domains.iter().flat_map(|domain| &domain.modules);
+        self.dom0.iter().chain(domains)
+    }
+
     /// Everything that must stay untouched until it is copied.
     pub fn ranges(&self) -> impl Iterator<Item = PaRange> {
-        self.dom0.iter().chain(&self.domains).map(|m| m.range)
+        self.all().map(|m| m.range)
     }
 
     fn search(&mut self, parent: Node<'d>, depth: usize) -> Result<(), BadModule> {
         for node in parent.children() {
             if node.is_compatible(MODULE) {
                 let module = module(node)?;
-                match parent.is_compatible(&["xen,domain"]) {
-                    true => self.domains.push(module),
-                    false => self.dom0.push(module),
+                let domain = self.domains.iter_mut().find(|d| d.node == parent);
+                match domain {
+                    Some(domain) => domain.modules.push(module),
+                    None if is_domain(parent) => {}
+                    None => self.dom0.push(module),
                 }
             }
             if depth + 1 < MAX_DEPTH {
@@ -116,17 +142,21 @@ impl<'d> Modules<'d> {
         }
         Ok(())
     }
+}
 
-    /// Makes the first modules of no stated kind the kernel and the ramdisk.
-    fn name_by_order(&mut self) {
-        let unknown = |m: &&mut Module<'_>| m.kind == ModuleKind::Unknown;
-        for kind in [ModuleKind::Kernel, ModuleKind::Ramdisk] {
-            let taken = self.dom0.iter().any(|m| m.kind == kind);
-            if let Some(module) = self.dom0.iter_mut().find(unknown).filter(|_| !taken) {
-                module.kind = kind;
-            }
+/// Makes the first modules of no stated kind the kernel and the ramdisk.
+fn name_by_order(modules: &mut [Module<'_>]) {
+    let unknown = |m: &&mut Module<'_>| m.kind == ModuleKind::Unknown;
+    for kind in [ModuleKind::Kernel, ModuleKind::Ramdisk] {
+        let taken = modules.iter().any(|m| m.kind == kind);
+        if let Some(module) = modules.iter_mut().find(unknown).filter(|_| !taken) {
+            module.kind = kind;
         }
     }
+}
+
+fn is_domain(node: Node<'_>) -> bool {
+    node.is_compatible(&["xen,domain"])
 }
 
 fn module(node: Node<'_>) -> Result<Module<'_>, BadModule> {

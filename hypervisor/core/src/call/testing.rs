@@ -13,9 +13,10 @@ use crate::fake::FakeHw;
 use crate::frame::{Frames, Limits};
 use crate::guest::copy::{GuestMemory, GuestPtr};
 use crate::guest::shared::SharedPage;
-use crate::p2m::{P2m, P2mType, PoolLimit, Stage2Geometry};
+use crate::p2m::{P2m, P2mType, PoolLimit};
 use crate::sched::Scheduler;
-use crate::system::{Domains, System};
+use crate::system::{Domains, IrqOwners, System};
+use crate::testing;
 use crate::timer::Timers;
 use crate::trap::idreg::IdRegs;
 use crate::trap::smccc::Mitigations;
@@ -55,7 +56,9 @@ impl Machine {
             hw,
             map: hw.ram.map,
             frames: Box::leak(Box::new(frames)),
+            guest_hw: testing::guest_hw(),
             domains: Domains::new(),
+            irq_owners: IrqOwners::new(),
             sched: Scheduler::new(1, 62_500_000),
             timers: Timers::new(1),
             options: Options::parse("console=dtuart noreboot"),
@@ -102,8 +105,16 @@ pub(super) struct Guest {
 
 impl Guest {
     fn new(sys: &'static System, hw: &'static FakeHw, id: u16, role: Role) -> Self {
-        let geometry = Stage2Geometry::for_pa_range(4).unwrap();
-        let p2m = P2m::new(sys.frames, hw, geometry, id + 1, PoolLimit::Unlimited).unwrap();
+        let vmid = sys.guest_hw.vmids.take().unwrap();
+        let geometry = sys.guest_hw.geometry;
+        let p2m = P2m::new(
+            sys.frames,
+            hw,
+            geometry,
+            vmid.number(),
+            PoolLimit::Unlimited,
+        )
+        .unwrap();
         let vgic = VgicConfig {
             model: Model::V3,
             nr_vcpus: 2,
@@ -121,7 +132,9 @@ impl Guest {
                 nr_vcpus: 2,
                 max_evtchn_port: 1023,
                 max_grant_frames: 64,
+                max_maptrack_frames: 1024,
                 p2m,
+                vmid,
                 vgic: Vgic::new(vgic, hw),
                 gic_layout: GicLayout::default(),
                 cntvoff: 0,

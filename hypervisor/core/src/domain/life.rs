@@ -7,7 +7,10 @@ use crate::sched::pause;
 use crate::timer::Purpose;
 use alloc::sync::Arc;
 use xen_abi::errno::Errno;
-use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_WATCHDOG};
+use xen_abi::sched::{
+    SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SOFT_RESET, SHUTDOWN_SUSPEND,
+    SHUTDOWN_WATCHDOG,
+};
 
 /// Watchdogs a domain has.
 const NR_WATCHDOGS: usize = 2;
@@ -21,6 +24,19 @@ pub struct Life {
     planned_code: Option<u32>,
     /// Deadline of each armed watchdog, in ticks.
     watchdogs: [Option<u64>; NR_WATCHDOGS],
+}
+
+/// What a `SHUTDOWN_*` is called.
+fn reason_name(reason: u32) -> &'static str {
+    match reason {
+        SHUTDOWN_POWEROFF => "power off",
+        SHUTDOWN_REBOOT => "reboot",
+        SHUTDOWN_SUSPEND => "suspend",
+        SHUTDOWN_CRASH => "crash",
+        SHUTDOWN_WATCHDOG => "watchdog",
+        SHUTDOWN_SOFT_RESET => "soft reset",
+        _ => "unknown reason",
+    }
 }
 
 impl Domain {
@@ -54,6 +70,7 @@ impl Domain {
         if self.role.hardware {
             self.end_machine(reason);
         }
+        log::info!("{} shut down: {}", self.id, reason_name(reason));
     }
 
     /// Chooses the reason of a shutdown to come. The first one counts.

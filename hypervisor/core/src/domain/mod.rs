@@ -2,6 +2,7 @@
 //! A domain: its memory, vCPUs, interrupt controller, events and life.
 
 pub mod context;
+pub mod create;
 pub mod life;
 pub mod runstate;
 pub mod vcpu;
@@ -11,16 +12,18 @@ use crate::addr::{CpuId, DomId, Gfn, Ipa};
 use crate::event::{EventChannels, EventDomain};
 use crate::grant::GrantTable;
 use crate::guest::shared::SharedPage;
-use crate::p2m::P2m;
+use crate::p2m::{P2m, Vmid};
 use crate::sched::{Place, pause};
 use crate::sync::{Lock, rank};
 use crate::system::System;
+use crate::vdev::vpl011::Vpl011;
 use crate::vgic::{Access, VcpuNotify, Vgic};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use life::Life;
+use spin::Once;
 use vcpu::Vcpu;
 use xen_abi::errno::Errno;
 use xen_abi::xen::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
@@ -67,8 +70,12 @@ pub struct DomainConfig {
     pub max_evtchn_port: u32,
     /// `gnttab_max_frames`.
     pub max_grant_frames: u32,
+    /// `gnttab_max_maptrack_frames`.
+    pub max_maptrack_frames: u32,
     /// Its stage-2 tables.
     pub p2m: P2m,
+    /// The VMID they were made for.
+    pub vmid: Vmid,
     /// Its interrupt controller.
     pub vgic: Vgic,
     /// Where that is.
@@ -89,6 +96,8 @@ pub struct Domain {
     pub role: Role,
     /// Its stage-2 tables.
     pub p2m: P2m,
+    /// Free again after the tables are gone: fields are dropped in this order.
+    _vmid: Vmid,
     /// Its interrupt controller.
     pub vgic: Vgic,
     /// Where that is.
@@ -99,6 +108,8 @@ pub struct Domain {
     pub grants: GrantTable,
     /// `shared_info`.
     pub shared_info: XenPage,
+    /// Its UART, if it was given one.
+    pub uart: Once<Vpl011>,
     /// CNTVOFF_EL2.
     pub cntvoff: u64,
     /// The PPI that announces events.
@@ -145,8 +156,8 @@ impl Domain {
             config.max_evtchn_port,
             shared_page,
         )?;
-        let maptrack_frames = sys.options.gnttab_max_maptrack_frames;
-        let grants = GrantTable::new(sys, config.id, config.max_grant_frames, maptrack_frames)?;
+        let (frames, maptrack) = (config.max_grant_frames, config.max_maptrack_frames);
+        let grants = GrantTable::new(sys, config.id, frames, maptrack)?;
         let cpus: Vec<CpuId> = sys.sched.online().collect();
         let mut homes = cpus.into_iter().cycle();
         let mut home = || homes.next().unwrap_or_default();
@@ -155,11 +166,13 @@ impl Domain {
             sys,
             role: config.role,
             p2m: config.p2m,
+            _vmid: config.vmid,
             vgic: config.vgic,
             gic_layout: config.gic_layout,
             events,
             grants,
             shared_info,
+            uart: Once::new(),
             cntvoff: config.cntvoff,
             event_ppi: config.event_ppi,
             hvm_params: Lock::new([0; 32]),
@@ -216,7 +229,9 @@ impl Domain {
     /// True if a device is emulated at `ipa`.
     pub fn is_emulated(&self, ipa: Ipa) -> bool {
         let inside = |&(start, size): &(Ipa, u64)| ipa.0.wrapping_sub(start.0) < size;
-        inside(&self.gic_layout.gicd) || self.gic_layout.gicr.iter().any(inside)
+        inside(&self.gic_layout.gicd)
+            || self.gic_layout.gicr.iter().any(inside)
+            || self.uart.get().is_some_and(|uart| inside(&uart.range))
     }
 
     /// An access of vCPU `vcpu` to an emulated device: a write of that value, or a read, whose
@@ -242,7 +257,8 @@ impl Domain {
             }
             base = base.saturating_add(region.1);
         }
-        None
+        let uart = self.uart.get()?;
+        uart.access(uart.offset(ipa)?, size, access, &self.vgic, self)
     }
 
     /// Forgets that Xen pages of the domain were mapped at any of `nr` frames from `gfn`, as far

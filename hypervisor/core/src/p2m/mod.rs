@@ -43,7 +43,7 @@ pub use geometry::Stage2Geometry;
 pub use pool::PoolLimit;
 pub use scan::RamScan;
 pub use types::{Access, FaultOutcome, Mapping, P2mError, P2mType, Progress, Replaced};
-pub use vmid::VmidAllocator;
+pub use vmid::{Vmid, VmidAllocator};
 
 use crate::addr::{Gfn, Ipa, Mfn, Pa};
 use crate::frame::{Frames, PageRef};

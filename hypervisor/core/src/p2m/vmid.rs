@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Hands out VMIDs, the lowest free one first. 0 stays with "no guest".
@@ -20,6 +21,12 @@ impl VmidAllocator {
             .map(|word: u32| AtomicU64::new(u64::from(word == 0)))
             .collect();
         Self { used: used.into() }
+    }
+
+    /// A VMID that nobody uses, given back when it is dropped.
+    pub fn take(&'static self) -> Option<Vmid> {
+        let number = self.alloc()?;
+        Some(Vmid { number, of: self })
     }
 
     /// A VMID that nobody uses.
@@ -40,5 +47,30 @@ impl VmidAllocator {
         {
             word.fetch_and(!(1 << (vmid % 64)), Ordering::Release);
         }
+    }
+}
+
+/// A VMID in use. To be dropped after the tables that were made for it.
+pub struct Vmid {
+    number: u16,
+    of: &'static VmidAllocator,
+}
+
+impl Vmid {
+    /// As in VTTBR_EL2.
+    pub const fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+impl fmt::Debug for Vmid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Vmid({})", self.number)
+    }
+}
+
+impl Drop for Vmid {
+    fn drop(&mut self) {
+        self.of.free(self.number);
     }
 }

@@ -96,7 +96,7 @@ fn modules_and_command_lines_are_found() {
             modules.ramdisk().unwrap().range,
             range(0x4a00_0000, 0xf_4240)
         );
-        assert!(modules.messages.is_empty());
+        assert!(modules.domains.is_empty());
         let lines = CommandLines::find(host, &modules);
         assert_eq!(lines.xen, "dom0_mem=1024M console=dtuart");
         assert_eq!(lines.dom0, "console=hvc0 root=/dev/vda");
@@ -226,7 +226,9 @@ fn modules_without_a_kind_go_by_order() {
         let kinds: Vec<_> = modules.dom0.iter().map(|m| m.kind).collect();
         use ModuleKind::{Kernel, Ramdisk, XsmPolicy};
         assert_eq!(kinds, [Kernel, Ramdisk, XsmPolicy]);
-        assert_eq!((modules.domains.len(), modules.messages.len()), (1, 1));
+        let kinds = modules.domains[0].modules.iter().map(|m| m.kind);
+        assert_eq!(kinds.collect::<Vec<_>>(), [Kernel]);
+        assert_eq!(modules.domains.len(), 1);
         let lines = CommandLines::find(host, &modules);
         assert_eq!((lines.xen, lines.dom0), ("", "quiet"));
     });
