@@ -27,7 +27,8 @@ hypervisor: tools
 guest-stub: tools
 	@scripts/build.sh guest-stub
 
-run: linux ## same as linux
+run: $(if $(ON_XEN),guest-stub,build) ## the demonstration: disks, and pages of another domain; HV=xen: on real Xen
+	@$(HARNESS) demo
 
 linux: $(if $(ON_XEN),tools,hypervisor) ## Debian's Linux as dom0 under Xenolith on this terminal; HV=xen: under real Xen
 	@$(HARNESS) linux
@@ -35,7 +36,7 @@ linux: $(if $(ON_XEN),tools,hypervisor) ## Debian's Linux as dom0 under Xenolith
 check: tools ## formatting and lints
 	cargo fmt --all --check
 	cargo clippy --all-targets -- -D warnings
-	cargo clippy --package hypervisor --package guest-stub --target $(TARGET) -- -D warnings
+	cargo clippy --package hypervisor --package guest-stub --features guest-stub/kernel --target $(TARGET) -- -D warnings
 
 unit: tools ## tests on this machine, without QEMU
 	cargo test --no-fail-fast

@@ -8,10 +8,10 @@ cd "$(dirname "$0")/.."
 target=aarch64-unknown-none-softfloat
 built=${CARGO_TARGET_DIR:-target}/$target/release
 
-# image PACKAGE NAME: builds it, leaves target/NAME.elf and target/NAME.img.
+# image PACKAGE NAME [OPTION...]: builds it, leaves target/NAME.elf and target/NAME.img.
 image() {
     local elf=target/$2.elf img=target/$2.img
-    cargo build --release --package "$1" --target "$target"
+    cargo build --release --package "$1" --target "$target" "${@:3}"
     mkdir -p target
     cp "$built/$1" "$elf.part"
     mv "$elf.part" "$elf"
@@ -27,8 +27,8 @@ image() {
 }
 
 case ${1:-all} in
-    all) image hypervisor xenolith && image guest-stub guest-stub ;;
+    all) image hypervisor xenolith && image guest-stub guest-stub --features kernel ;;
     hypervisor) image hypervisor xenolith ;;
-    guest-stub) image guest-stub guest-stub ;;
+    guest-stub) image guest-stub guest-stub --features kernel ;;
     *) echo "usage: build.sh [hypervisor|guest-stub]" >&2; exit 1 ;;
 esac

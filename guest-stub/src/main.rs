@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A small kernel at EL1 that runs as dom0 and measures (`bench` on its command line) or checks (`check`) the
-//! hypervisor under it.
+//! hypervisor under it, or as dom0 and as domU demonstrates DMA to pages of another domain (`demo`).
 #![no_std]
 #![no_main]
 
 mod bench;
 mod console;
+mod demo;
+mod drivers;
 mod machine;
 mod suite;
 mod text;
@@ -28,22 +30,36 @@ extern "C" fn boot_main(tree: u64, first_count: u64) -> ! {
     dt::read(tree);
     gic::start();
     let mut words = dt::facts().arguments.split_whitespace();
-    let verb = words.find(|word| word.starts_with("bench") || word.starts_with("check"));
+    let is_verb = |word: &&str| {
+        ["bench", "check", "demo"]
+            .iter()
+            .any(|verb| word.starts_with(verb))
+    };
+    let verb = words.find(is_verb);
     match verb.map(|verb| verb.split_once('=').unwrap_or((verb, ""))) {
         Some(("bench", _)) => bench::run(first_count),
         Some(("check", filter)) => suite::run(filter),
-        _ => println!("guest-stub: say bench or check on the command line"),
+        Some(("demo", which)) => demo::run(which),
+        _ => println!("guest-stub: say bench, check or demo on the command line"),
     }
     psci::system_off()
 }
 
+unsafe extern "C" {
+    #[link_name = "_image_start"]
+    static IMAGE_START: u8;
+    #[link_name = "_image_end"]
+    static IMAGE_END: u8;
+}
+
 /// Where the image was loaded.
 fn image_start() -> u64 {
-    unsafe extern "C" {
-        #[link_name = "_image_start"]
-        static IMAGE: u8;
-    }
-    &raw const IMAGE as u64
+    &raw const IMAGE_START as u64
+}
+
+/// Where what belongs to it ends.
+fn image_end() -> u64 {
+    &raw const IMAGE_END as u64
 }
 
 #[panic_handler]

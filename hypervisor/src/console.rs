@@ -249,3 +249,14 @@ pub(crate) fn switch_key() -> Option<u8> {
 pub(crate) fn read_input(buffer: &mut [u8]) -> usize {
     INPUT.lock().read(buffer)
 }
+
+/// Reads the log ring from byte number `from` (its low half) on, or from the oldest; returns how
+/// many bytes there were room for, and the number of the next.
+pub(crate) fn read_log(from: Option<u32>, buffer: &mut [u8]) -> (usize, u32) {
+    OUTPUT.lock().ring.read_from(from, buffer)
+}
+
+/// Forgets what is in the log ring.
+pub(crate) fn clear_log() {
+    OUTPUT.lock().ring.clear();
+}

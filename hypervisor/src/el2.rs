@@ -2,7 +2,7 @@
 //! `Hw` by registers: the processor this runs on.
 
 use crate::sysreg::{dsb_sy, isb, mrs, msr};
-use crate::{console, irq, machine, panic, percpu};
+use crate::{console, irq, keys, machine, panic, percpu};
 use core::arch::asm;
 use hv_core::addr::{CpuId, DomId, Gva, Pa, PaRange};
 use hv_core::hw::{CacheOp, El1Reg, Hw, SystemOp};
@@ -255,6 +255,18 @@ impl Hw for El2 {
         console::read_input(buffer)
     }
 
+    fn read_log(&self, from: Option<u32>, buffer: &mut [u8]) -> (usize, u32) {
+        console::read_log(from, buffer)
+    }
+
+    fn clear_log(&self) {
+        console::clear_log();
+    }
+
+    fn debug_key(&self, key: u8) {
+        keys::handle(key);
+    }
+
     fn system(&self, op: SystemOp) -> ! {
         console::flush();
         if let Some(psci) = &machine::get().psci {
@@ -351,6 +363,24 @@ pub(crate) fn init_mitigations() -> Mitigations {
         wa2: Mitigation::NotRequired,
         wa3: told(features.workaround_3),
     }
+}
+
+/// Stage-2 tables of no guest, in which nothing is mapped: as many root tables in a row as there
+/// may be.
+#[repr(C, align(0x8000))]
+struct NoTables(core::cell::UnsafeCell<[u64; 0x1000]>);
+
+// SAFETY: nobody writes it.
+unsafe impl Sync for NoTables {}
+
+static NO_TABLES: NoTables = NoTables(core::cell::UnsafeCell::new([0; 0x1000]));
+
+/// Takes the tables of the guest that was loaded out of this CPU: it looks at them no more, not
+/// even by speculation.
+pub(crate) fn leave_stage2() {
+    // SAFETY: no guest is loaded. EL2's memory is mapped where it is; VMID 0 is no guest's.
+    unsafe { msr!("vttbr_el2", NO_TABLES.0.get() as u64) };
+    isb();
 }
 
 /// Forgets the stage-1 translations of the VMID in VTTBR_EL2 on this CPU: those of another vCPU

@@ -3,6 +3,7 @@
 
 use crate::{console, heap, machine};
 use core::fmt::{self, Write};
+use core::sync::atomic::Ordering;
 use hv_core::event::EventDomain;
 use hv_core::sched::pause;
 use hv_core::system::System;
@@ -23,8 +24,10 @@ type Key = (u8, &'static str, fn(&System, &mut Console) -> fmt::Result);
 const KEYS: &[Key] = &[
     (b'h', "show this help", help),
     (b'0', "vCPU registers", registers),
+    (b'c', "cache maintenance for DMA", cache_flushes),
     (b'd', "physical CPUs", cpus),
     (b'e', "event channels", events),
+    (b'g', "pages, ports and grants of the domains", counts),
     (b'i', "interrupts of the domains", interrupts),
     (b'm', "memory", memory),
     (b'q', "domains and vCPUs", domains),
@@ -102,6 +105,40 @@ fn events(sys: &System, out: &mut Console) -> fmt::Result {
         .try_for_each(|d| d.events().dump(out))
 }
 
+/// Tests read these lines.
+fn cache_flushes(sys: &System, out: &mut Console) -> fmt::Result {
+    sys.domains.all().iter().try_for_each(|d| {
+        let of = &d.cache_flushes;
+        let (own, foreign) = (
+            of.own.load(Ordering::Relaxed),
+            of.foreign.load(Ordering::Relaxed),
+        );
+        writeln!(
+            out,
+            "(XL) {}: cache_flush own {own} foreign {foreign}",
+            d.id
+        )
+    })
+}
+
+/// Tests read these lines.
+fn counts(sys: &System, out: &mut Console) -> fmt::Result {
+    writeln!(out, "(XL) free pages {}", sys.frames.free_pages())?;
+    sys.domains.all().iter().try_for_each(|d| {
+        let (granted, mapped) = d.grants.counts();
+        writeln!(
+            out,
+            "(XL) {}: {:?} pages {} shared {} tables {} ports {} granted {granted} mapped {mapped}",
+            d.id,
+            d.stage(),
+            sys.frames.tot_pages(d.id),
+            sys.frames.shared_pages(d.id),
+            d.p2m.pool().1,
+            d.events().open_ports(),
+        )
+    })
+}
+
 fn interrupts(sys: &System, out: &mut Console) -> fmt::Result {
     sys.domains.all().iter().try_for_each(|d| {
         writeln!(out, "(XL) {}:", d.id)?;
@@ -145,7 +182,10 @@ fn domains(sys: &System, out: &mut Console) -> fmt::Result {
                 (pause::BLOCKED, " blocked"),
                 (pause::DOWN, " down"),
                 (pause::POLLING, " polling"),
-                (pause::DOMAIN, " paused"),
+                (pause::PAUSED, " paused"),
+                (pause::SHUT_DOWN, " shut down"),
+                (pause::DYING, " dying"),
+                (pause::MOVING | pause::HELD, " held"),
             ];
             write!(
                 out,

@@ -75,7 +75,7 @@ pub(crate) fn run() -> ! {
 /// Waits for an interrupt, with the last vCPU's state still in the CPU.
 fn idle(cpu: &PerCpu, sys: &'static System, loaded: &mut Option<(Arc<Domain>, Arc<Vcpu>)>) {
     if let Some((domain, vcpu)) = loaded
-        && (vcpu.sched.flags() & (pause::DOWN | pause::DOMAIN) != 0 || vcpu.sched.home() != cpu.id)
+        && (vcpu.sched.flags() & pause::EVICTED != 0 || vcpu.sched.home() != cpu.id)
     {
         let domain = domain.clone();
         unload(cpu, sys, &domain, &vcpu.clone());
@@ -108,7 +108,7 @@ fn run_vcpu(
             unload(cpu, sys, &domain, &old);
         }
         let Some(domain) = vcpu.domain.upgrade() else {
-            vcpu.sched.set(pause::DOMAIN);
+            vcpu.sched.set(pause::DYING);
             return;
         };
         if let Some(start) = start {
@@ -278,7 +278,10 @@ fn unload(cpu: &PerCpu, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<V
         Some(at) if vcpu.is_up() => sys.timers.set(sys.hw, at, purpose),
         _ => sys.timers.cancel(sys.hw, &purpose),
     }
+    // Once nobody is loaded here the domain may end, its tables with it.
+    el2::leave_stage2();
     sys.sched.set_loaded(cpu.id, None);
+    sys.sched.finish_move(sys.hw, vcpu);
     sys.sched.offer(sys.hw, cpu.id);
 }
 

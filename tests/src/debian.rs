@@ -39,7 +39,22 @@ struct Offered {
 /// # Errors
 /// What apt, the network, a hash or the file system refused.
 pub fn fetch_all() -> Result<()> {
-    let missing: Vec<_> = read_lock()?.into_iter().filter(|l| !is_here(l)).collect();
+    fetch_those(|_| true)
+}
+
+/// Makes one role of the lock file available, for instance `xen`.
+///
+/// # Errors
+/// As [`fetch_all`].
+pub fn fetch(role: &str) -> Result<()> {
+    fetch_those(|locked| locked.role == role)
+}
+
+fn fetch_those(wanted: impl Fn(&Locked) -> bool) -> Result<()> {
+    let missing: Vec<_> = read_lock()?
+        .into_iter()
+        .filter(|locked| wanted(locked) && !is_here(locked))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }

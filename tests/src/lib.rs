@@ -3,7 +3,8 @@
 //!
 //! - [`debian`] fetches the pinned packages; [`module`], [`cpio`] and [`initramfs`] make dom0's initramfs of them.
 //! - [`machine`] describes a machine, [`trampoline`] and [`device_tree`] what is unusual about it; [`console`] runs it;
-//!   [`dom0`] talks to a booted dom0.
+//!   [`dom0`] talks to a booted dom0; [`domu`] adds domains of the device tree.
+//! - [`demo`] runs and judges the demonstration.
 //! - [`scenario`] holds the tests proper, with [`pairwise`] choosing the machines; [`runner`] selects, runs and counts;
 //!   [`tap`] judges what the guest stub printed.
 //! - [`bench`] compares costs with Xen's; [`symbolize`] reads backtraces.
@@ -12,6 +13,7 @@ pub mod bench;
 pub mod console;
 pub mod cpio;
 pub mod debian;
+pub mod demo;
 pub mod device_tree;
 pub mod dom0;
 pub mod domu;
@@ -19,6 +21,7 @@ pub mod error;
 pub mod initramfs;
 pub mod machine;
 pub mod module;
+pub mod noise;
 pub mod pairwise;
 pub mod runner;
 pub mod scenario;

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use tests::error::{Result, fail};
 use tests::machine::{Hypervisor, Machine};
-use tests::{bench, debian, initramfs, runner, symbolize};
+use tests::{bench, debian, demo, initramfs, runner, symbolize};
 
 const USAGE: &str =
     "usage: tests fetch             fetch Debian's packages, build the initramfs archives
        tests list              name all scenarios
        tests boots [--full] [NAME...]   run scenarios whose name contains a NAME
+       tests demo              the demonstration
        tests linux             Debian's Linux as dom0 on this terminal
        tests bench             compare instruction counts with Xen's
        tests symbolize         name the addresses in a log on standard input
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         "boots" => boots(rest),
+        "demo" => demonstrate(),
         "linux" => linux(),
         "bench" => bench::compare(),
         "symbolize" => symbolize::filter(),
@@ -76,6 +78,15 @@ fn jobs() -> Result<usize> {
             Ok(cores.min(2))
         }
     }
+}
+
+/// Nothing is fetched but the hypervisor, if it is Debian's.
+fn demonstrate() -> Result<()> {
+    let hypervisor = Hypervisor::from_environment()?;
+    if hypervisor == Hypervisor::Xen {
+        debian::fetch("xen")?;
+    }
+    demo::show(hypervisor)
 }
 
 /// Replaces this process by QEMU with its console on the terminal.

@@ -12,6 +12,9 @@ use crate::console;
 /// Regions kept of a list.
 const REGIONS: usize = 8;
 
+/// Virtio devices with registers of their own: QEMU's machine has as many slots.
+const VIRTIO_SLOTS: usize = 32;
+
 /// A range of addresses.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Region {
@@ -19,10 +22,43 @@ pub(crate) struct Region {
     pub(crate) size: u64,
 }
 
+impl Region {
+    /// The address behind it.
+    pub(crate) fn end(&self) -> u64 {
+        self.base + self.size
+    }
+}
+
+/// A device that does DMA, as the tree describes it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DmaNode {
+    /// Registers.
+    pub(crate) registers: Region,
+    /// It sees what is in caches: `dma-coherent`.
+    pub(crate) is_coherent: bool,
+}
+
+/// A PCI Express host bridge with ECAM.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PciHost {
+    /// Its registers are the configuration space of its buses; what holds for it holds for the devices behind it.
+    pub(crate) node: DmaNode,
+    /// Addresses for 32-bit memory BARs: the same on the bus.
+    pub(crate) window: Region,
+}
+
 /// The machine.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) gic: Gic,
+    /// The domain's memory; empty ones at the end.
+    pub(crate) memory: [Region; REGIONS],
+    /// The device tree itself.
+    pub(crate) tree: Region,
+    /// Slots for virtio devices; empty ones at the end.
+    pub(crate) virtio_mmio: [DmaNode; VIRTIO_SLOTS],
+    /// The first host bridge.
+    pub(crate) pci: Option<PciHost>,
     /// Number of CPUs.
     pub(crate) cpus: usize,
     /// Interrupt of the virtual timer.
@@ -74,6 +110,15 @@ pub(crate) fn read(address: u64) {
     }
     FACTS.set(Facts {
         gic,
+        memory,
+        tree: Region {
+            base: address,
+            size: tree.total_size() as u64,
+        },
+        virtio_mmio: virtio_mmio(tree),
+        pci: tree
+            .find_compatible(&["pci-host-ecam-generic"])
+            .map(pci_host),
         cpus: tree
             .all_nodes()
             .filter(|node| text(*node, "device_type") == Some("cpu"))
@@ -114,6 +159,54 @@ fn use_uart(tree: &'static Fdt<'static>) {
     let [registers] = regions(node);
     mmu::map(registers.base, registers.size, Kind::Device);
     console::use_uart(registers.base);
+}
+
+fn dma_node(node: FdtNode<'static, 'static>) -> DmaNode {
+    let [registers] = regions(node);
+    DmaNode {
+        registers,
+        is_coherent: node.property("dma-coherent").is_some(),
+    }
+}
+
+fn virtio_mmio(tree: &'static Fdt<'static>) -> [DmaNode; VIRTIO_SLOTS] {
+    let mut slots = [DmaNode::default(); VIRTIO_SLOTS];
+    let nodes = tree
+        .all_nodes()
+        .filter(|node| text(*node, "compatible") == Some("virtio,mmio"));
+    for (slot, node) in slots.iter_mut().zip(nodes) {
+        *slot = dma_node(node);
+        mmu::map(slot.registers.base, slot.registers.size, Kind::Device);
+    }
+    slots
+}
+
+/// The space of 32-bit memory addresses, in `ranges`: three cells of the bus, two of the CPU, two of the size.
+const PCI_MEMORY_32: u64 = 0x0200_0000;
+
+fn pci_host(node: FdtNode<'static, 'static>) -> PciHost {
+    let ranges = node
+        .property("ranges")
+        .map_or(&[][..], |ranges| ranges.value);
+    let window = ranges
+        .chunks_exact(28)
+        .find(|entry| number(&entry[..4]) & 0x0300_0000 == PCI_MEMORY_32)
+        .map(|entry| Region {
+            base: number(&entry[12..20]),
+            size: number(&entry[20..]),
+        })
+        .unwrap_or_default();
+    let host = PciHost {
+        node: dma_node(node),
+        window,
+    };
+    mmu::map(
+        host.node.registers.base,
+        host.node.registers.size,
+        Kind::Device,
+    );
+    mmu::map(window.base, window.size, Kind::Device);
+    host
 }
 
 /// Holds the parsed tree for as long as its strings are used: for ever.

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Translation: flat, 39 bits, 1 GiB blocks, or 2 MiB ones where devices and memory share a gigabyte. Virtual and intermediate physical addresses are the same, so a hypercall
-//! buffer is translated as any kernel's is, and what is not mapped here is known not to have reached the hypervisor.
+//! Translation: flat, 39 bits, 1 GiB blocks, or 2 MiB ones where devices and memory share a gigabyte. Virtual and
+//! intermediate physical addresses are the same, so a hypercall buffer is translated as any kernel's is, and what is
+//! not mapped here is known not to have reached the hypervisor. Memory for devices that are not coherent is seen at a
+//! second address, not cached.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::barrier;
 
-/// Attribute 0 Device-nGnRE, 1 Normal write-back.
-pub(crate) const MAIR: u64 = 0xff << 8 | 0x04;
+/// Attribute 0 Device-nGnRE, 1 Normal write-back, 2 Normal non-cacheable.
+pub(crate) const MAIR: u64 = 0x44 << 16 | 0xff << 8 | 0x04;
 /// T0SZ 25, walks write-back inner shareable, no TTBR1; head.S adds IPS.
 pub(crate) const TCR: u64 = 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8 | 25;
 /// M, C, I and the bits that are one in Armv8.0.
@@ -115,6 +117,22 @@ pub(crate) fn map_for_el0(address: u64) {
     }
     barrier::dsb();
     barrier::isb();
+}
+
+/// Offset at which [`map_uncached`] shows memory.
+pub(crate) const UNCACHED_OFFSET: u64 = 384 * GIB;
+/// Block, accessed, never executable, attribute 2.
+const UNCACHED_BLOCK: u64 = 1 << 54 | 1 << 53 | 1 << 10 | 2 << 2 | 1;
+
+/// Maps the gigabyte of `address` once more, not cached, at [`UNCACHED_OFFSET`] from where it is. Whoever uses a page
+/// there cleans and invalidates it first and leaves its other address alone.
+pub(crate) fn map_uncached(address: u64) {
+    let gib = address / GIB;
+    assert!(
+        gib < 512 - UNCACHED_OFFSET / GIB,
+        "memory is too high for its second address"
+    );
+    set_entry(UNCACHED_OFFSET + gib * GIB, (gib * GIB) | UNCACHED_BLOCK);
 }
 
 /// Where [`with_table`] has its gigabyte.

@@ -2,13 +2,16 @@
 //! The virtual machine as its kernel sees it: processor, interrupt controller, timers, firmware, device tree.
 
 pub(crate) mod barrier;
+pub(crate) mod cache;
 pub(crate) mod cpu;
+pub(crate) mod dma;
 pub(crate) mod dt;
 pub(crate) mod exception;
 pub(crate) mod gic;
 pub(crate) mod mmio;
 pub(crate) mod mmu;
 pub(crate) mod once;
+pub(crate) mod pages;
 pub(crate) mod psci;
 pub(crate) mod smp;
 pub(crate) mod sysreg;

@@ -13,6 +13,8 @@ mod abort;
 mod cache;
 mod calls;
 mod check;
+mod domain;
+mod domctl;
 mod event;
 mod firmware;
 mod garbage;
@@ -23,13 +25,8 @@ mod sysreg;
 mod timer;
 mod undefined;
 
-use core::ffi::CStr;
-
-use xen_abi::hypercall::XEN_VERSION;
-use xen_abi::version::{XEN_EXTRAVERSION_LEN, XENVER_EXTRAVERSION};
-
 use crate::console::println;
-use crate::xen::hypercall::operate;
+use crate::xen::version::is_xen;
 use check::{Check, Failure, OnXen};
 
 /// One family of checks a file.
@@ -44,6 +41,8 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("cache", cache::CHECKS),
     ("smp", smp::CHECKS),
     ("calls", calls::CHECKS),
+    ("domctl", domctl::CHECKS),
+    ("domain", domain::CHECKS),
     ("event", event::CHECKS),
     ("garbage", garbage::CHECKS),
 ];
@@ -110,12 +109,4 @@ fn report(number: u32, family: &str, check: &Check, on_xen: bool) -> bool {
         }
     }
     true
-}
-
-/// Whether the hypervisor is Xen itself: Xenolith says its name in the version.
-fn is_xen() -> bool {
-    let mut version = [0_u8; XEN_EXTRAVERSION_LEN];
-    operate(XEN_VERSION, XENVER_EXTRAVERSION, &mut version);
-    let version = CStr::from_bytes_until_nul(&version).unwrap_or_default();
-    !version.to_bytes().windows(5).any(|part| part == b"xenol")
 }

@@ -60,22 +60,31 @@ pub(crate) fn map_shared_info() -> i64 {
     add_to_physmap(XENMAPSPACE_SHARED_INFO, 0, SHARED_INFO.frame())
 }
 
+/// Connects a new port to port `remote_port` of `domain`; its number.
+///
+/// # Errors
+/// What the hypercall returned.
+pub(crate) fn bind_interdomain(domain: u16, remote_port: u32) -> Result<u32, i64> {
+    let mut bind = BindInterdomain {
+        remote_dom: domain,
+        _pad: 0,
+        remote_port,
+        local_port: 0,
+    };
+    match operate(EVENT_CHANNEL_OP, EVTCHNOP_BIND_INTERDOMAIN, &mut bind) {
+        0 => Ok(bind.local_port),
+        error => Err(error),
+    }
+}
+
 /// Makes two connected ports of this domain.
 ///
 /// # Errors
 /// What the hypercall that failed returned.
 pub(crate) fn connected_pair() -> Result<(u32, u32), i64> {
     let remote_port = alloc_unbound()?;
-    let mut bind = BindInterdomain {
-        remote_dom: DOMID_SELF,
-        _pad: 0,
-        remote_port,
-        local_port: 0,
-    };
-    match operate(EVENT_CHANNEL_OP, EVTCHNOP_BIND_INTERDOMAIN, &mut bind) {
-        0 => Ok((bind.local_port, remote_port)),
-        error => Err(error),
-    }
+    let local_port = bind_interdomain(DOMID_SELF, remote_port)?;
+    Ok((local_port, remote_port))
 }
 
 /// Makes a port that this domain may connect to.
@@ -83,9 +92,17 @@ pub(crate) fn connected_pair() -> Result<(u32, u32), i64> {
 /// # Errors
 /// What the hypercall returned.
 pub(crate) fn alloc_unbound() -> Result<u32, i64> {
+    alloc_unbound_for(DOMID_SELF)
+}
+
+/// Makes a port that `domain` may connect to.
+///
+/// # Errors
+/// What the hypercall returned.
+pub(crate) fn alloc_unbound_for(domain: u16) -> Result<u32, i64> {
     let mut alloc = AllocUnbound {
         dom: DOMID_SELF,
-        remote_dom: DOMID_SELF,
+        remote_dom: domain,
         port: 0,
     };
     match operate(EVENT_CHANNEL_OP, EVTCHNOP_ALLOC_UNBOUND, &mut alloc) {

@@ -39,3 +39,5 @@ pub mod xen;
 pub use errno::Errno;
 pub use payload::Payload;
 pub use xen::Handle;
+/// For users of the structures: how they come from bytes and go to bytes.
+pub use zerocopy;

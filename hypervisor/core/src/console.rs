@@ -75,6 +75,29 @@ impl Conring {
         self.produced
     }
 
+    /// Copies what is there from byte number `from` (its low half) on, or from the oldest that a
+    /// reader may want; returns how many bytes, and the low half of the number of the next.
+    pub fn read_from(&self, from: Option<u32>, buffer: &mut [u8]) -> (usize, u32) {
+        let oldest = self.oldest();
+        let start = match from {
+            // The last byte number with that low half that has been written, or else the next.
+            Some(low) => self
+                .produced
+                .saturating_sub(u64::from((self.produced as u32).wrapping_sub(low)))
+                .max(oldest),
+            None => oldest,
+        };
+        let mut done = 0usize;
+        self.read(start, &mut |bytes| {
+            let room = buffer.get_mut(done..).unwrap_or_default();
+            for (to, from) in room.iter_mut().zip(bytes) {
+                *to = *from;
+                done = done.saturating_add(1);
+            }
+        });
+        (done, start.wrapping_add(done as u64) as u32)
+    }
+
     /// Where byte number `n` is in the buffer.
     fn at(&self, n: u64) -> usize {
         n.checked_rem(self.buffer.len() as u64).unwrap_or(0) as usize

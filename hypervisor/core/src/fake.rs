@@ -35,6 +35,8 @@ pub enum Event {
     TrapVmWrites(bool),
     /// [`Hw::inject_serror`].
     SError,
+    /// [`Hw::debug_key`].
+    DebugKey(u8),
     /// [`Hw::set_deadline`].
     Deadline(Option<u64>),
 }
@@ -225,6 +227,19 @@ impl Hw for FakeHw {
     }
     fn console_read(&self, _: &mut [u8]) -> usize {
         0
+    }
+    fn read_log(&self, from: Option<u32>, buffer: &mut [u8]) -> (usize, u32) {
+        let log = self.console.lock().expect("console");
+        let start = (from.unwrap_or(0) as usize).min(log.len());
+        let len = buffer.len().min(log.len() - start);
+        buffer[..len].copy_from_slice(&log[start..start + len]);
+        (len, (start + len) as u32)
+    }
+    fn clear_log(&self) {
+        self.console.lock().expect("console").clear();
+    }
+    fn debug_key(&self, key: u8) {
+        self.note(Event::DebugKey(key));
     }
     fn system(&self, op: SystemOp) -> ! {
         // Without the noise of a panic: some tests get here often.

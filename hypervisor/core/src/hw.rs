@@ -101,6 +101,13 @@ pub trait Hw: Sync {
     fn console_input_of(&self) -> Option<DomId>;
     /// Takes input for dom0 from the console; returns how many bytes.
     fn console_read(&self, buffer: &mut [u8]) -> usize;
+    /// Reads the log ring: from byte number `from` on, or from the oldest; returns how many bytes
+    /// there were room for and the number of the next.
+    fn read_log(&self, from: Option<u32>, buffer: &mut [u8]) -> (usize, u32);
+    /// Forgets what is in the log ring.
+    fn clear_log(&self);
+    /// Acts as if `key` was typed on the console.
+    fn debug_key(&self, key: u8);
     /// Powers off or resets the machine.
     fn system(&self, op: SystemOp) -> !;
     /// Stops the machine where it is.

@@ -18,8 +18,9 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU16, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use spin::Once;
+use xen_abi::xen::DOMID_FIRST_RESERVED;
 
 /// Everything. One in the binary, one a test on the host.
 pub struct System {
@@ -133,6 +134,19 @@ pub struct Domains {
     table: Lock<BTreeMap<DomId, Arc<Domain>>, { rank::DOMAINS }>,
     /// The domain that has the machine's devices. Its end is the machine's.
     hardware: Once<Arc<Domain>>,
+    managed: AtomicBool,
+    /// The number given last, so that the next is one that was not in use for long.
+    rover: AtomicU16,
+}
+
+/// Nobody else creates, changes or destroys a domain until this is dropped.
+#[must_use]
+pub struct Managing<'a>(&'a AtomicBool);
+
+impl Drop for Managing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl Domains {
@@ -141,7 +155,28 @@ impl Domains {
         Self {
             table: Lock::new(BTreeMap::new()),
             hardware: Once::new(),
+            managed: AtomicBool::new(false),
+            rover: AtomicU16::new(0),
         }
+    }
+
+    /// The right to create, change or destroy a domain, unless somebody has it.
+    pub fn manage(&self) -> Option<Managing<'_>> {
+        let free = !self.managed.swap(true, Ordering::Acquire);
+        free.then(|| Managing(&self.managed))
+    }
+
+    /// A number for a new domain: the next that is `free`, after the one that was given last.
+    pub(crate) fn next_number(&self, free: impl Fn(DomId) -> bool) -> Option<DomId> {
+        let last = self.rover.load(Ordering::Relaxed);
+        let after = last.saturating_add(1)..DOMID_FIRST_RESERVED;
+        after.chain(1..=last).map(DomId).find(|&id| free(id))
+    }
+
+    /// Adds a domain with such a number.
+    pub(crate) fn insert_new(&self, domain: Arc<Domain>) {
+        self.rover.store(domain.id.0, Ordering::Relaxed);
+        self.insert(domain);
     }
 
     /// Adds a domain.
@@ -160,6 +195,23 @@ impl Domains {
     /// The domain that has the machine's devices.
     pub fn hardware(&self) -> Option<Arc<Domain>> {
         self.hardware.get().cloned()
+    }
+
+    /// Takes out the first that is `wanted`.
+    pub(crate) fn remove_first(&self, wanted: impl Fn(&Domain) -> bool) -> Option<Arc<Domain>> {
+        let mut domains = self.table.lock();
+        let id = domains.values().find(|d| wanted(d))?.id;
+        domains.remove(&id)
+    }
+
+    /// Domain `id`, or else the first with a higher number.
+    pub fn at_or_after(&self, id: DomId) -> Option<Arc<Domain>> {
+        self.table.lock().range(id..).next().map(|(_, d)| d.clone())
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.table.lock().len()
     }
 
     /// The first domain after number `after` (or of all) that the console's input can go to.

@@ -90,6 +90,23 @@ impl Timers {
         }
     }
 
+    /// Forgets all deadlines of a domain whose vCPUs no CPU has, and whose last ones these are.
+    pub fn forget(&self, domain: &Arc<Domain>) {
+        let watchdogs = Arc::downgrade(domain);
+        for queue in &self.cpus {
+            let mut queue = queue.lock();
+            // The CPU's timer stays as it is: at worst it finds nothing to do.
+            queue.0.retain(|e| match &e.purpose {
+                Purpose::Virtual(v) | Purpose::Physical(v) | Purpose::Poll(v) => !domain
+                    .vcpus()
+                    .iter()
+                    .any(|own| v.as_ptr() == Arc::as_ptr(own)),
+                Purpose::Watchdog(d, _) => !d.ptr_eq(&watchdogs),
+                Purpose::Slice => true,
+            });
+        }
+    }
+
     /// Takes out one deadline of this CPU that is not after `now`; when there is none, sets the
     /// timer to the next.
     fn take_expired(&self, hw: &dyn Hw, now: u64) -> Option<Purpose> {

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Scenario, Selection, Stage, noise};
+use super::{Scenario, Selection, Stage};
 use crate::debian::sha256;
 use crate::error::{Context, Result, fail};
 use crate::machine::{Gic, Kernel, Machine, Payload};
+use crate::noise::noise;
 use crate::workspace::write_whole;
 
 const MIB: usize = 1 << 20;

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use super::{Scenario, Selection, Stage, disk, noise};
+use super::{Scenario, Selection, Stage, disk};
 use crate::dom0::Dom0;
 use crate::error::{Result, fail};
 use crate::machine::{Gic, Machine};
+use crate::noise::noise;
 use crate::workspace::write_whole;
 
 pub(super) fn scenarios() -> Vec<Scenario> {

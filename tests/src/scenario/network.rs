@@ -7,10 +7,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use super::{Scenario, Selection, Stage, noise};
+use super::{Scenario, Selection, Stage};
 use crate::debian::sha256;
 use crate::error::{Context, Result, fail};
 use crate::machine::{Gic, Kernel, Machine, Payload};
+use crate::noise::noise;
 use crate::workspace::write_whole;
 
 const SIZE: usize = 4 << 20;

@@ -7,14 +7,15 @@ use std::fs;
 use std::time::Duration;
 
 use super::disk::{NVME, attach, wait_for};
-use super::{Scenario, Selection, Stage, noise};
+use super::{Scenario, Selection, Stage};
 use crate::debian::{self, sha256};
 use crate::device_tree::appended;
 use crate::dom0::Dom0;
 use crate::domu::{self, DomU};
-use crate::error::{Context, Failure, Result, fail};
+use crate::error::{Context, Result, fail};
 use crate::initramfs;
 use crate::machine::{Gic, Hypervisor, Machine, Payload};
+use crate::noise::noise;
 use crate::workspace::write_whole;
 
 const MIB: usize = 1 << 20;
@@ -24,6 +25,7 @@ const COPIED: usize = 16 * MIB;
 const COPY_AT: usize = 32 * MIB;
 
 const STEP: Duration = Duration::from_secs(240);
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// QEMU's host bridge says that its devices are coherent. Without that, dom0's kernel has to maintain caches.
 const NOT_COHERENT: &str = "&{/pcie@10000000} { /delete-property/ dma-coherent; };";
@@ -143,21 +145,26 @@ fn expect_read(dom0: &mut Dom0, expected: &str) -> Result<()> {
     Err(dom0.console.failure(&message))
 }
 
-/// Xenolith has counted dom0's maintenance of pages that are another domain's exactly when the disk needs it.
+/// Xenolith has counted dom0's maintenance of pages that are another domain's exactly when the disk needs it, and
+/// nothing but the domU's xenstore page is still mapped.
 fn expect_maintenance(dom0: &mut Dom0, dma: Dma) -> Result<()> {
     dom0.input_to_hypervisor()?;
     dom0.console.send("c")?;
-    dom0.console.expect("d0: cache_flush own ", STEP)?;
-    dom0.console.expect(" foreign ", STEP)?;
-    let count = dom0.console.expect("\n", STEP)?;
+    dom0.console.expect("(XL) d0: cache_flush own ", ANSWER)?;
+    dom0.console.expect(" foreign ", ANSWER)?;
+    let foreign = dom0.console.expect("\n", ANSWER)?;
+    dom0.console.send("g")?;
+    dom0.console.expect("(XL) d0: ", ANSWER)?;
+    dom0.console.expect(" mapped ", ANSWER)?;
+    let mapped = dom0.console.expect("\n", ANSWER)?;
     dom0.input_to_dom0()?;
-    let foreign: u64 = count
-        .trim()
-        .parse()
-        .map_err(|_| Failure::new(format!("{count:?} is not a count")))?;
-    if (foreign > 0) == (dma == Dma::NonCoherent) {
+    if mapped != "1" {
+        let message = format!("{mapped} pages are mapped when the disk is gone");
+        return Err(dom0.console.failure(&message));
+    }
+    if (foreign != "0") == (dma == Dma::NonCoherent) {
         return Ok(());
     }
-    let message = format!("dom0 had {foreign} of the domU's pages maintained");
+    let message = format!("{foreign} of the domU's pages were maintained");
     Err(dom0.console.failure(&message))
 }

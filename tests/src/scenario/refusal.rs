@@ -4,11 +4,12 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{Scenario, Selection, Stage, noise};
+use super::{Scenario, Selection, Stage};
 use crate::console::Console;
 use crate::device_tree::{appended, dump, edited};
 use crate::error::{Context, Result};
 use crate::machine::{Entry, Machine, Payload, RAM, raw_loader};
+use crate::noise::noise;
 use crate::trampoline;
 use crate::workspace::write_whole;
 

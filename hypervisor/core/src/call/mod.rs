@@ -111,7 +111,11 @@ fn single(cur: &mut Current<'_>, number: u64, args: Args) -> CallResult {
 pub fn hypercall(cur: &mut Current<'_>) {
     let number = cur.regs.get(16);
     let [a0, a1, a2, a3, a4, ..] = cur.regs.x;
-    match perform(cur, number, [a0, a1, a2, a3, a4]).into() {
+    let outcome = perform(cur, number, [a0, a1, a2, a3, a4]).into();
+    if cur.sys.frames.take_abandoned() {
+        cur.sys.bury_dead();
+    }
+    match outcome {
         Outcome::Return(value) => cur.regs.set(0, value as u64),
         Outcome::Again(args) => {
             for (n, arg) in (0u8..).zip(args) {

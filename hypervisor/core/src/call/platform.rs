@@ -47,7 +47,11 @@ fn show_time(domain: &Domain, at_boot: i128) {
     let ticks = i128::from(domain.cntvoff).saturating_sub(sys.boot_ticks.into());
     let frequency = i128::from(sys.hw.frequency().max(1));
     let since_boot = ticks.saturating_mul(NS).checked_div(frequency).unwrap_or(0);
-    let at_zero = at_boot.saturating_add(since_boot).max(0) as u128;
+    let offset = i128::from(domain.time_offset.load(Ordering::Relaxed)).saturating_mul(NS);
+    let at_zero = at_boot
+        .saturating_add(since_boot)
+        .saturating_add(offset)
+        .max(0) as u128;
     let sec = at_zero.checked_div(NS as u128).unwrap_or(0) as u64;
     let nsec = at_zero.checked_rem(NS as u128).unwrap_or(0) as u32;
     if let Some(shared) = sys.frames.get(domain.shared_info.mfn(), domain.id) {

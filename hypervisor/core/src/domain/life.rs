@@ -1,29 +1,70 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How a domain stops: shutdown, crash, watchdogs. The hardware domain's end is the machine's.
+//! How a domain goes on and stops: paused by a toolstack (counted), shut down, crashed. The
+//! hardware domain's end is the machine's. Its death is in [`death`](super::death).
 
 use super::Domain;
+use super::death::Step;
+use super::watchdog::Watchdogs;
+use crate::event;
 use crate::hw::SystemOp;
 use crate::sched::pause;
-use crate::timer::Purpose;
-use alloc::sync::Arc;
+use crate::system::System;
 use xen_abi::errno::Errno;
 use xen_abi::sched::{
     SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SOFT_RESET, SHUTDOWN_SUSPEND,
     SHUTDOWN_WATCHDOG,
 };
+use xen_abi::xen::VIRQ_DOM_EXC;
 
-/// Watchdogs a domain has.
-const NR_WATCHDOGS: usize = 2;
+/// How far a domain's life has gone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum Stage {
+    /// It lives, be it paused or shut down.
+    Alive = 0,
+    /// It is being destroyed: nothing new is given to it or taken from it.
+    Dying = 1,
+    /// Nothing of it is left but what others hold.
+    Dead = 2,
+}
 
 /// The state of a domain's life.
-#[derive(Default)]
 pub struct Life {
+    /// How often it was paused and not unpaused.
+    pub(super) pauses: u32,
+    /// It was unpaused once: its builder is done.
+    built: bool,
     /// `SHUTDOWN_*`, once it has shut down.
     pub shutdown_code: Option<u32>,
     /// What it will be, whatever reason is given then (`SCHEDOP_shutdown_code`).
     planned_code: Option<u32>,
-    /// Deadline of each armed watchdog, in ticks.
-    watchdogs: [Option<u64>; NR_WATCHDOGS],
+    pub(super) watchdogs: Watchdogs,
+    /// Where its destruction goes on.
+    pub(super) death: Step,
+}
+
+impl Life {
+    /// That of a new domain: paused once, until it has been built.
+    pub(super) const fn new() -> Self {
+        Self {
+            pauses: 1,
+            built: false,
+            shutdown_code: None,
+            planned_code: None,
+            watchdogs: Watchdogs::NONE,
+            death: Step::FIRST,
+        }
+    }
+
+    /// True from when it was first let run: its builder is done.
+    pub const fn is_built(&self) -> bool {
+        self.built
+    }
+
+    /// True if a toolstack has paused it.
+    pub const fn is_paused(&self) -> bool {
+        self.pauses != 0
+    }
 }
 
 /// What a `SHUTDOWN_*` is called.
@@ -40,18 +81,58 @@ fn reason_name(reason: u32) -> &'static str {
 }
 
 impl Domain {
-    /// Lets the vCPUs that are up run.
-    pub fn unpause(&self) {
-        for vcpu in self.vcpus() {
-            vcpu.unblock(pause::DOMAIN);
+    /// Stops its vCPUs until an [`unpause`](Self::unpause) more. They may run on for a moment:
+    /// [`is_settled`](Self::is_settled).
+    ///
+    /// # Errors
+    /// `EOVERFLOW`.
+    pub fn pause(&self) -> Result<(), Errno> {
+        let mut life = self.life.lock();
+        life.pauses = life.pauses.checked_add(1).ok_or(Errno::Overflow)?;
+        self.stop_vcpus(pause::PAUSED);
+        Ok(())
+    }
+
+    /// Takes one pause back; after the last the vCPUs that are up run. False if there is none.
+    pub fn unpause(&self) -> bool {
+        let mut life = self.life.lock();
+        let Some(left) = life.pauses.checked_sub(1) else {
+            return false;
+        };
+        life.pauses = left;
+        if left == 0 {
+            life.built = true;
+            self.let_run(pause::PAUSED);
+        }
+        true
+    }
+
+    /// True once no CPU runs its vCPUs or has their registers. To be asked after they were
+    /// stopped.
+    pub fn is_settled(&self) -> bool {
+        let sched = &self.sys.sched;
+        self.all_vcpus.iter().all(|vcpu| !sched.holds(vcpu))
+    }
+
+    /// Waits until it is [settled](Self::is_settled): as long as the CPUs need that have its
+    /// vCPUs. To be called after they were stopped, with no lock held, and by no vCPU of its own.
+    pub fn wait_until_settled(&self) {
+        while !self.is_settled() {
+            core::hint::spin_loop();
         }
     }
 
     /// Stops all vCPUs, soon.
-    fn stop_vcpus(&self) {
-        for vcpu in self.vcpus() {
-            vcpu.sched.set(pause::DOMAIN);
+    pub(super) fn stop_vcpus(&self, why: u32) {
+        for vcpu in &self.all_vcpus {
+            vcpu.sched.set(why);
             self.sys.sched.resched(self.sys.hw, vcpu.sched.home());
+        }
+    }
+
+    fn let_run(&self, why: u32) {
+        for vcpu in &self.all_vcpus {
+            vcpu.unblock(why);
         }
     }
 
@@ -64,13 +145,22 @@ impl Domain {
             }
             let reason = life.planned_code.unwrap_or(reason);
             life.shutdown_code = Some(reason);
+            self.stop_vcpus(pause::SHUT_DOWN);
             reason
         };
-        self.stop_vcpus();
         if self.role.hardware {
             self.end_machine(reason);
         }
         log::info!("{} shut down: {}", self.id, reason_name(reason));
+        self.sys.tell_dom_exc();
+    }
+
+    /// Undoes a shutdown (`XEN_DOMCTL_resumedomain`), if there was one.
+    pub fn resume(&self) {
+        let mut life = self.life.lock();
+        if life.shutdown_code.take().is_some() {
+            self.let_run(pause::SHUT_DOWN);
+        }
     }
 
     /// Chooses the reason of a shutdown to come. The first one counts.
@@ -105,57 +195,13 @@ impl Domain {
         }
         self.shutdown(SHUTDOWN_CRASH);
     }
+}
 
-    /// `SCHEDOP_watchdog`: id 0 allocates a watchdog, another id (1 or 2) sets it anew; a timeout
-    /// of 0 seconds with an id disarms. Returns the id of one that was allocated, else 0.
-    ///
-    /// # Errors
-    /// `EINVAL` for an id there is not or that is not armed, `ENOSPC` when all are in use.
-    pub fn set_watchdog(self: &Arc<Self>, id: u32, timeout_s: u32) -> Result<u32, Errno> {
-        let hw = self.sys.hw;
-        let ticks = u64::from(timeout_s).saturating_mul(hw.frequency());
-        let deadline = hw.now().saturating_add(ticks);
-        let mut life = self.life.lock();
-        let (slot, answer) = match id.checked_sub(1) {
-            None => {
-                let free = life
-                    .watchdogs
-                    .iter()
-                    .position(Option::is_none)
-                    .ok_or(Errno::NoSpc)?;
-                (free, (free as u32).saturating_add(1))
-            }
-            Some(slot) => {
-                let armed = life
-                    .watchdogs
-                    .get(slot as usize)
-                    .is_some_and(Option::is_some);
-                armed.then_some(()).ok_or(Errno::Inval)?;
-                (slot as usize, 0)
-            }
-        };
-        let disarm = id != 0 && timeout_s == 0;
-        if let Some(watchdog) = life.watchdogs.get_mut(slot) {
-            *watchdog = (!disarm).then_some(deadline);
-        }
-        drop(life);
-        if !disarm {
-            let purpose = Purpose::Watchdog(Arc::downgrade(self), slot as u32);
-            self.sys.timers.set(hw, deadline, purpose);
-        }
-        Ok(answer)
-    }
-
-    pub(crate) fn watchdog_expired(&self, slot: u32) {
-        let now = self.sys.hw.now();
-        let due = {
-            let life = self.life.lock();
-            let armed = life.watchdogs.get(slot as usize).copied().flatten();
-            armed.is_some_and(|deadline| deadline <= now)
-        };
-        if due {
-            log::error!("{} watchdog {} fired", self.id, slot.saturating_add(1));
-            self.shutdown(SHUTDOWN_WATCHDOG);
+impl System {
+    /// Tells the toolstack, which runs in the hardware domain, that a domain's life took a turn.
+    pub fn tell_dom_exc(&self) {
+        if let Some(hardware) = self.domains.hardware() {
+            event::raise_virq(&*hardware, VIRQ_DOM_EXC);
         }
     }
 }

@@ -3,9 +3,11 @@
 
 pub mod context;
 pub mod create;
+mod death;
 pub mod life;
 pub mod runstate;
 pub mod vcpu;
+mod watchdog;
 pub mod xen_pages;
 
 use crate::addr::{CpuId, DomId, Gfn, Ipa};
@@ -13,7 +15,7 @@ use crate::event::{EventChannels, EventDomain};
 use crate::grant::GrantTable;
 use crate::guest::shared::SharedPage;
 use crate::p2m::{P2m, Vmid};
-use crate::sched::{Place, pause};
+use crate::sched::{DEFAULT_WEIGHT, Place, pause};
 use crate::sync::{Lock, rank};
 use crate::system::System;
 use crate::vdev::vpl011::Vpl011;
@@ -21,7 +23,9 @@ use crate::vgic::{Access, VcpuNotify, Vgic};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
+};
 use life::Life;
 use spin::Once;
 use vcpu::Vcpu;
@@ -118,8 +122,10 @@ pub struct Domain {
     pub hvm_params: Lock<[u64; 32], { rank::DOMAIN }>,
     /// `VMASST_TYPE_*` bits.
     pub vm_assist: AtomicU32,
-    /// Life, shutdown, watchdogs.
+    /// Pauses, shutdown, watchdogs.
     pub life: Lock<Life, { rank::DOMAIN }>,
+    /// A [`life::Stage`].
+    stage: AtomicU8,
     log_budget: LogBudget,
     /// The vCPU that last ran on each CPU; `u32::MAX`: none.
     last_ran: Box<[AtomicU32]>,
@@ -127,7 +133,35 @@ pub struct Domain {
     pub max_pages: AtomicU32,
     /// Its UUID, all zero for the initial domain.
     pub handle: Lock<[u8; 16], { rank::DOMAIN }>,
-    vcpus: Box<[Arc<Vcpu>]>,
+    /// False while it still is what a new domain is to a toolstack: 32-bit.
+    pub is_64bit: AtomicBool,
+    /// Seconds that its wall clock is ahead of the machine's.
+    pub time_offset: AtomicI64,
+    /// `GNTTABOP_cache_flush` of its own pages, and of others' that it has mapped.
+    pub cache_flushes: CacheFlushes,
+    /// What of the CPUs' time it is to have.
+    pub share: Share,
+    /// Its vCPUs, made with it.
+    all_vcpus: Box<[Arc<Vcpu>]>,
+    /// False until a toolstack has asked for them.
+    has_vcpus: AtomicBool,
+}
+
+/// How often a domain had caches maintained for DMA.
+#[derive(Default)]
+pub struct CacheFlushes {
+    /// Of its own pages.
+    pub own: AtomicU64,
+    /// Of others' pages, which it has mapped by grants.
+    pub foreign: AtomicU64,
+}
+
+/// A domain's share of the CPUs' time.
+pub struct Share {
+    /// Its weight against other domains'.
+    pub weight: AtomicU16,
+    /// Its limit in percent of a CPU, 0 for none. Kept for the toolstack; nothing heeds it.
+    pub cap: AtomicU16,
 }
 
 /// Lines a domain may cause in the log each second.
@@ -177,14 +211,23 @@ impl Domain {
             event_ppi: config.event_ppi,
             hvm_params: Lock::new([0; 32]),
             vm_assist: AtomicU32::new(0),
-            life: Lock::new(Life::default()),
+            life: Lock::new(Life::new()),
+            stage: AtomicU8::new(life::Stage::Alive as u8),
             log_budget: LogBudget::default(),
             last_ran: (0..sys.sched.nr_cpus())
                 .map(|_| AtomicU32::new(u32::MAX))
                 .collect(),
             max_pages: AtomicU32::new(0),
             handle: Lock::new([0; 16]),
-            vcpus: (0..config.nr_vcpus)
+            is_64bit: AtomicBool::new(true),
+            time_offset: AtomicI64::new(0),
+            cache_flushes: CacheFlushes::default(),
+            share: Share {
+                weight: AtomicU16::new(DEFAULT_WEIGHT as u16),
+                cap: AtomicU16::new(0),
+            },
+            has_vcpus: AtomicBool::new(true),
+            all_vcpus: (0..config.nr_vcpus)
                 .map(|n| Arc::new(Vcpu::new(sys, domain.clone(), n, home())))
                 .collect(),
         }))
@@ -192,12 +235,39 @@ impl Domain {
 
     /// All its vCPUs, by number.
     pub fn vcpus(&self) -> &[Arc<Vcpu>] {
-        &self.vcpus
+        match self.has_vcpus.load(Ordering::Acquire) {
+            true => &self.all_vcpus,
+            false => &[],
+        }
     }
 
     /// vCPU `n`.
     pub fn vcpu(&self, n: u32) -> Option<&Arc<Vcpu>> {
-        self.vcpus.get(n as usize)
+        self.vcpus().get(n as usize)
+    }
+
+    /// vCPUs it was created for.
+    pub fn max_vcpus(&self) -> u32 {
+        self.all_vcpus.len() as u32
+    }
+
+    /// Lets it appear without vCPUs until [`show_vcpus`](Self::show_vcpus), as a new domain does
+    /// to a toolstack.
+    pub fn hide_vcpus(&self) {
+        self.has_vcpus.store(false, Ordering::Release);
+    }
+
+    /// Its vCPUs are there from now on.
+    pub fn show_vcpus(&self) {
+        self.has_vcpus.store(true, Ordering::Release);
+    }
+
+    /// Gives its vCPUs the weight of the domain.
+    pub fn set_weight(&self, weight: u16) {
+        self.share.weight.store(weight, Ordering::Relaxed);
+        for vcpu in &self.all_vcpus {
+            vcpu.sched.set_weight(weight.into());
+        }
     }
 
     /// True if the guest wants to see its runstate being updated.
@@ -313,7 +383,7 @@ impl EventDomain for Domain {
     }
 
     fn wake_pollers(&self, port: u32) {
-        for vcpu in &self.vcpus {
+        for vcpu in self.vcpus() {
             let wanted = vcpu.poll_port.load(Ordering::SeqCst);
             if vcpu.sched.flags() & pause::POLLING != 0 && (wanted == port || wanted == u32::MAX) {
                 vcpu.unblock(pause::POLLING);

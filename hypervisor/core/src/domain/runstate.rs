@@ -4,7 +4,7 @@
 
 use crate::guest::copy::{GuestMemory, GuestPtr};
 use crate::system::System;
-use xen_abi::vcpu::{RUNSTATE_OFFLINE, RunstateInfo, XEN_RUNSTATE_UPDATE};
+use xen_abi::vcpu::{RUNSTATE_OFFLINE, RUNSTATE_RUNNING, RunstateInfo, XEN_RUNSTATE_UPDATE};
 use zerocopy::FromZeros;
 
 /// One vCPU's states and times.
@@ -42,6 +42,20 @@ impl RunstateArea {
     /// The guest wants to see it at `guest`, or no longer for a null pointer.
     pub fn register(&mut self, guest: GuestPtr<RunstateInfo>) {
         self.guest = (!guest.is_null()).then_some(guest);
+    }
+
+    /// The guest no longer wants to see it.
+    pub fn unregister(&mut self) {
+        self.guest = None;
+    }
+
+    /// How long the vCPU has run up to `now`, in ticks since boot.
+    pub fn ran(&self, now: u64) -> u64 {
+        let [before, ..] = self.time;
+        match self.state {
+            RUNSTATE_RUNNING => before.saturating_add(now.saturating_sub(self.since)),
+            _ => before,
+        }
     }
 
     /// True if the guest wants to see it.

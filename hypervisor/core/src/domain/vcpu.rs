@@ -61,6 +61,8 @@ pub struct Vcpu {
     pub flush_from: AtomicU64,
     start: Lock<Option<Start>, { rank::EVTCHN }>,
     start_pending: AtomicBool,
+    /// It was given registers to run with.
+    initialised: AtomicBool,
     /// The port `SCHEDOP_poll` waits for: `u32::MAX` for any.
     pub(crate) poll_port: AtomicU32,
 }
@@ -73,13 +75,14 @@ impl Vcpu {
             domain,
             sys,
             context: VcpuCell(UnsafeCell::new(Context::default())),
-            sched: SchedState::new(pause::DOWN | pause::DOMAIN, home),
+            sched: SchedState::new(pause::DOWN | pause::PAUSED, home),
             ptimer: Lock::new(PhysTimer::default()),
             runstate: Lock::new(RunstateArea::default()),
             tvm: AtomicBool::new(false),
             flush_from: AtomicU64::new(u64::MAX),
             start: Lock::new(None),
             start_pending: AtomicBool::new(false),
+            initialised: AtomicBool::new(false),
             poll_port: AtomicU32::new(0),
         }
     }
@@ -111,6 +114,7 @@ impl Vcpu {
                 .vgic
                 .set_line(line, super::PPI_PHYS_TIMER, false, domain);
         }
+        self.initialised.store(true, Ordering::Relaxed);
         self.start_pending.store(true, Ordering::SeqCst);
         let runnable = self
             .sched
@@ -136,8 +140,63 @@ impl Vcpu {
         self.start.lock().take()
     }
 
+    /// True once it was given registers to run with.
+    pub fn is_initialised(&self) -> bool {
+        self.initialised.load(Ordering::Relaxed)
+    }
+
+    /// Lets `act` see and change its registers, while no CPU runs it or has them. `None` if
+    /// somebody else does that just now. To be called with no lock held, and not by itself; waits
+    /// as long as the CPU needs that has it.
+    pub fn while_stopped<R>(self: &Arc<Self>, act: impl FnOnce(&mut Context) -> R) -> Option<R> {
+        if !self.sched.try_set(pause::HELD) {
+            return None;
+        }
+        self.sys.sched.resched(self.sys.hw, self.sched.home());
+        while self.sys.sched.holds(self) {
+            core::hint::spin_loop();
+        }
+        // SAFETY: no CPU has the vCPU, and none takes it while the flag is set, which we alone
+        // set.
+        let context = unsafe { &mut *self.context.get() };
+        if let Some(start) = self.take_start() {
+            *context = Context::reset(start.entry, start.x0);
+        } else if !self.is_initialised() {
+            *context = Context::reset(0, 0);
+        }
+        let result = act(context);
+        self.unblock(pause::HELD);
+        Some(result)
+    }
+
+    /// Is up from now on, with the registers it has, or down.
+    pub fn set_up(self: &Arc<Self>, up: bool) {
+        self.initialised.store(true, Ordering::Relaxed);
+        match up {
+            true => self.unblock(pause::DOWN),
+            false => {
+                self.sched.set(pause::DOWN);
+                self.sys.sched.resched(self.sys.hw, self.sched.home());
+            }
+        }
+    }
+
+    /// Is down and as new.
+    pub fn reset(self: &Arc<Self>) {
+        self.set_up(false);
+        self.initialised.store(false, Ordering::Relaxed);
+    }
+
+    /// How long it has run, in nanoseconds.
+    pub fn run_ns(&self) -> u64 {
+        let now = self.sys.hw.now().saturating_sub(self.sys.boot_ticks);
+        self.sys.ticks_to_ns(self.runstate.lock().ran(now))
+    }
+
     /// Stops for good, until started anew (PSCI CPU_OFF). Of the running vCPU.
     pub fn go_down(&self) {
+        // Its runstate is shown where whoever starts it anew says.
+        self.runstate.lock().unregister();
         self.sched.set(pause::DOWN);
         self.sys.sched.resched(self.sys.hw, self.sys.hw.this_cpu());
     }

@@ -47,7 +47,6 @@ use crate::addr::DomId;
 use crate::guest::shared::SharedPage;
 use crate::sync::{Guard, Lock, rank};
 use alloc::vec::Vec;
-use core::fmt;
 use fifo::Fifo;
 use port::Ports;
 use vcpu_info::VcpuInfo;
@@ -122,9 +121,9 @@ impl EventChannels {
         info.is_some_and(VcpuInfo::is_pending)
     }
 
-    /// Writes all open ports, for the debug key `e`.
-    pub fn dump(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        dump::dump(self.id, &self.lock(), out)
+    /// Ports that are open.
+    pub fn open_ports(&self) -> u32 {
+        self.lock().ports.open()
     }
 
     fn lock(&self) -> Guard<'_, Inner, { rank::EVTCHN }> {

@@ -89,10 +89,14 @@ impl Port {
 
 /// Ports a bucket holds.
 const BUCKET: u32 = u64::BITS;
+/// Ports that may be found busy in one allocation, and as many looked at that were before.
+const BUSY: u32 = 64;
 
 struct Bucket {
     /// Bit per port that may be allocated.
     free: u64,
+    /// Bit per port that is free but was found busy when it was to be allocated.
+    parked: u64,
     /// Bit per port with an event that waits for its event word to exist (FIFO).
     waiting: u64,
     ports: Vec<Port>,
@@ -107,6 +111,10 @@ pub(super) struct Ports {
     hint: u32,
     /// Guest ports that are not free.
     open: u32,
+    /// Ports that are parked.
+    parked: u32,
+    /// Where the next look at them begins.
+    parked_from: u32,
 }
 
 const fn bucket_of(port: u32) -> usize {
@@ -124,6 +132,8 @@ impl Ports {
             max: max.min(EVTCHN_FIFO_NR_CHANNELS.saturating_sub(1)),
             hint: 0,
             open: 0,
+            parked: 0,
+            parked_from: 0,
         }
     }
 
@@ -148,14 +158,16 @@ impl Ports {
     }
 
     /// The lowest free number that is below `limit` and not `busy`; its bucket exists on return.
-    /// `ENOSPC` without one.
+    /// Looks at a bounded number of busy ones: if a guest leaves more than that, the number may
+    /// not be the lowest. `ENOSPC` without one.
     pub(super) fn next_free(
         &mut self,
         limit: u32,
         busy: impl Fn(u32) -> bool,
     ) -> Result<u32, Errno> {
         let end = limit.min(self.max.saturating_add(1));
-        let found = self.scan(busy).unwrap_or(self.count().max(1));
+        self.unpark(&busy);
+        let found = self.scan(&busy).unwrap_or(self.count().max(1));
         if found >= end {
             return Err(Errno::NoSpc);
         }
@@ -166,24 +178,47 @@ impl Ports {
         Ok(found)
     }
 
+    /// The lowest free number that is not `busy`; those that are get parked.
     fn scan(&mut self, busy: impl Fn(u32) -> bool) -> Option<u32> {
-        let full = |b: &&Bucket| b.free == 0;
-        let skipped = self.buckets.iter().skip(self.hint as usize);
-        self.hint = self
-            .hint
-            .saturating_add(skipped.take_while(full).count() as u32);
-        for index in self.hint..self.buckets.len() as u32 {
-            let base = index.saturating_mul(BUCKET);
-            let mut free = self.buckets.get(index as usize)?.free;
-            while free != 0 {
-                let port = base.saturating_add(free.trailing_zeros());
-                if !busy(port) {
-                    return Some(port);
-                }
-                free &= free.wrapping_sub(1);
+        for _ in 0..=BUSY {
+            let full = |b: &&Bucket| b.free == 0;
+            let skipped = self.buckets.iter().skip(self.hint as usize);
+            self.hint = self
+                .hint
+                .saturating_add(skipped.take_while(full).count() as u32);
+            let bucket = self.buckets.get_mut(self.hint as usize)?;
+            let bit = bucket.free.trailing_zeros();
+            let port = self.hint.saturating_mul(BUCKET).saturating_add(bit);
+            if !busy(port) {
+                return Some(port);
             }
+            bucket.free &= !bit_of(port);
+            bucket.parked |= bit_of(port);
+            self.parked = self.parked.saturating_add(1);
         }
         None
+    }
+
+    /// Looks whether some of the parked ports are no longer `busy`.
+    fn unpark(&mut self, busy: impl Fn(u32) -> bool) {
+        for _ in 0..self.parked.min(BUSY) {
+            let Some(port) = self
+                .next_bit(self.parked_from, u32::MAX, |b| b.parked)
+                .or_else(|| self.next_bit(0, u32::MAX, |b| b.parked))
+            else {
+                return;
+            };
+            self.parked_from = port.saturating_add(1);
+            if busy(port) {
+                continue;
+            }
+            if let Some(bucket) = self.buckets.get_mut(bucket_of(port)) {
+                bucket.parked &= !bit_of(port);
+                bucket.free |= bit_of(port);
+                self.parked = self.parked.saturating_sub(1);
+                self.hint = self.hint.min(port / BUCKET);
+            }
+        }
     }
 
     fn grow(&mut self) -> Result<(), Errno> {
@@ -197,6 +232,7 @@ impl Ports {
         let free = if self.buckets.is_empty() { !1 } else { !0 };
         self.buckets.push(Bucket {
             free,
+            parked: 0,
             waiting: 0,
             ports,
         });
@@ -263,7 +299,7 @@ impl Ports {
 
     /// The first port from `from` on that is not free.
     pub(super) fn next_used(&self, from: u32) -> Option<u32> {
-        self.next_bit(from.max(1), u32::MAX, |b| !b.free)
+        self.next_bit(from.max(1), u32::MAX, |b| !(b.free | b.parked))
     }
 
     fn next_bit(&self, from: u32, end: u32, bits: impl Fn(&Bucket) -> u64) -> Option<u32> {

@@ -12,7 +12,7 @@ const ORDERS: usize = MAX_ORDER as usize + 1;
 /// The first page number that 32-bit devices do not reach.
 const LOW_END: u64 = 1 << (32 - PAGE_SHIFT);
 /// How many blocks of a list are looked at for one below an odd limit.
-const SCAN: usize = 1024;
+const SCAN: usize = 16;
 
 /// The lists, those below 4 GiB apart: what needs no low memory leaves it alone.
 pub(super) struct Buddy {
@@ -20,6 +20,8 @@ pub(super) struct Buddy {
     high: [u32; ORDERS],
     /// Pages in all lists.
     pub(super) free: u64,
+    /// Pages of these that are kept for some domain.
+    pub(super) claimed: u64,
 }
 
 impl Buddy {
@@ -28,6 +30,7 @@ impl Buddy {
             low: [NIL; ORDERS],
             high: [NIL; ORDERS],
             free: 0,
+            claimed: 0,
         }
     }
 

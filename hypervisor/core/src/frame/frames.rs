@@ -8,7 +8,7 @@ use crate::addr::{DomId, Mfn, PAGE_SHIFT, Pa, PaRange};
 use crate::hw::{DirectMap, Hw};
 use crate::sync::{Lock, rank};
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use xen_abi::errno::Errno;
 
 /// Domains that may own pages have a lower number.
@@ -66,6 +66,8 @@ pub enum Relinquished {
 pub(super) struct Owned {
     ram: AtomicU32,
     shared: AtomicU32,
+    /// Pages that are kept for it. Changes under the lock of the free lists.
+    claimed: AtomicU32,
 }
 
 /// The machine's RAM.
@@ -80,6 +82,8 @@ pub struct Frames {
     pub(super) total: u64,
     /// Pages that domains' RAM must leave.
     pub(super) kept: AtomicU64,
+    /// See [`take_abandoned`](Self::take_abandoned).
+    pub(super) abandoned: AtomicBool,
 }
 
 impl fmt::Debug for Frames {
@@ -127,7 +131,7 @@ impl Frames {
 
     /// A naturally aligned block of 2^`order` pages for the hypervisor.
     pub fn alloc(&self, order: u32, limits: Limits) -> Result<Mfn, FrameError> {
-        self.take(order, limits, PageState::XEN)
+        self.take(order, limits, PageState::XEN, None)
     }
 
     /// From now on [`alloc_ram`](Self::alloc_ram) leaves about `pages` free, so that guests that
@@ -144,7 +148,7 @@ impl Frames {
         if left < Some(self.kept.load(Ordering::Relaxed)) {
             return Err(FrameError::NoMemory);
         }
-        let mfn = self.take(order, limits, PageState::ram(dom))?;
+        let mfn = self.take(order, limits, PageState::ram(dom), Some(owned))?;
         owned.ram.fetch_add(1 << order, Ordering::Relaxed);
         Ok(mfn)
     }
@@ -152,7 +156,7 @@ impl Frames {
     /// A zeroed page of the hypervisor that `dom` shares, with a reference of its allocation.
     pub fn alloc_shared(&self, dom: DomId) -> Result<Mfn, FrameError> {
         let owned = self.owned(dom).ok_or(FrameError::BadOwner)?;
-        let mfn = self.take(0, Limits::default(), PageState::shared(dom))?;
+        let mfn = self.take(0, Limits::default(), PageState::shared(dom), None)?;
         owned.shared.fetch_add(1, Ordering::Relaxed);
         Ok(mfn)
     }
@@ -301,8 +305,10 @@ impl Frames {
 
     #[inline]
     fn after_drop(&self, mfn: Mfn, old: PageState, new: PageState) {
-        if new.kind() == Kind::Free {
-            self.last_dropped(mfn, old);
+        match new.kind() {
+            Kind::Free => self.last_dropped(mfn, old),
+            Kind::XenShared => self.abandoned.store(true, Ordering::Release),
+            Kind::Xen | Kind::Ram => {}
         }
     }
 
@@ -315,8 +321,17 @@ impl Frames {
                 Kind::Ram => &owned.ram,
                 _ => &owned.shared,
             };
-            count.fetch_sub(1, Ordering::Release);
+            if count.fetch_sub(1, Ordering::Release) == 1 {
+                self.abandoned.store(true, Ordering::Release);
+            }
         }
+    }
+
+    /// True once after a domain may have lost its last page, or the last reference but its own to
+    /// a page that the hypervisor shares with it: if it is dead, it can be forgotten.
+    #[inline]
+    pub fn take_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed) && self.abandoned.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn table(&self) -> &Table {
@@ -327,18 +342,73 @@ impl Frames {
         self.owned.get(usize::from(dom.0))
     }
 
+    /// Keeps `nr` of the free pages for `dom`, which has no claim yet, or with 0 gives up its claim.
+    ///
+    /// # Errors
+    /// `BadState` for a second claim, `NoMemory` without as many pages that nobody has claimed.
+    pub fn claim(&self, dom: DomId, nr: u32) -> Result<(), FrameError> {
+        let owned = self.owned(dom).ok_or(FrameError::BadOwner)?;
+        let mut buddy = self.buddy.lock();
+        let before = owned.claimed.load(Ordering::Relaxed);
+        if nr != 0 && before != 0 {
+            return Err(FrameError::BadState);
+        }
+        if buddy.free.saturating_sub(buddy.claimed) < u64::from(nr) {
+            return Err(FrameError::NoMemory);
+        }
+        buddy.claimed = buddy
+            .claimed
+            .saturating_sub(before.into())
+            .saturating_add(nr.into());
+        owned.claimed.store(nr, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Pages that `dom` has claimed and not got yet.
+    pub fn claimed(&self, dom: DomId) -> u32 {
+        self.owned(dom)
+            .map_or(0, |o| o.claimed.load(Ordering::Relaxed))
+    }
+
+    /// Pages that are claimed in all.
+    pub fn all_claimed(&self) -> u64 {
+        self.buddy.lock().claimed
+    }
+
+    /// Pages that domains' RAM leaves free ([`keep_free`](Self::keep_free)).
+    pub fn kept_free(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
+    }
+
     fn give(&self, mfn: Mfn, order: u32) {
         let mut buddy = self.buddy.lock();
         buddy.insert(&self.table, mfn, order);
         self.free.store(buddy.free, Ordering::Relaxed);
     }
 
-    fn take(&self, order: u32, limits: Limits, state: PageState) -> Result<Mfn, FrameError> {
+    /// Takes a block; for `claimant`, a domain, only what others have not claimed.
+    fn take(
+        &self,
+        order: u32,
+        limits: Limits,
+        state: PageState,
+        claimant: Option<&Owned>,
+    ) -> Result<Mfn, FrameError> {
         let nr = block(order)?;
         let mut buddy = self.buddy.lock();
+        let own = claimant.map_or(0, |o| u64::from(o.claimed.load(Ordering::Relaxed)));
+        let others = buddy.claimed.saturating_sub(own);
+        if claimant.is_some() && buddy.free.saturating_sub(others) < nr {
+            return Err(FrameError::NoMemory);
+        }
         let mfn = buddy
             .take(&self.table, order, limits)
             .ok_or(FrameError::NoMemory)?;
+        if let Some(owned) = claimant.filter(|_| own != 0) {
+            let used = own.min(nr);
+            owned.claimed.fetch_sub(used as u32, Ordering::Relaxed);
+            buddy.claimed = buddy.claimed.saturating_sub(used);
+        }
         self.free.store(buddy.free, Ordering::Relaxed);
         drop(buddy);
         if !limits.dirty {

@@ -10,7 +10,7 @@ use super::page::{Bank, MAX_BANKS, PageInfo, PageState, Table};
 use crate::addr::{Mfn, PAGE_SHIFT, PAGE_SIZE, Pa, PaRange};
 use crate::hw::{DirectMap, Hw};
 use crate::sync::Lock;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 impl Frames {
     /// The memory of `banks`, in any order, visible through `map`. What is not in `reserved`
@@ -61,6 +61,7 @@ impl Frames {
             free: AtomicU64::new(0),
             total,
             kept: AtomicU64::new(0),
+            abandoned: AtomicBool::new(false),
         };
         frames.fill(reserved, own);
         Ok(frames)

@@ -47,6 +47,8 @@ pub(super) struct Maptrack {
     frames: Vec<Frame>,
     max_frames: u32,
     free: u32,
+    /// Mappings there are.
+    mapped: u32,
     /// Where [`take_next`](Self::take_next) goes on.
     cursor: u32,
     closed: bool,
@@ -58,6 +60,7 @@ impl Maptrack {
             frames: Vec::new(),
             max_frames,
             free: NIL,
+            mapped: 0,
             cursor: 0,
             closed: false,
         }
@@ -89,6 +92,7 @@ impl Maptrack {
     pub(super) fn publish(&mut self, handle: u32, mapping: Mapping) {
         if let Some(entry) = self.entry_mut(handle) {
             entry.mapping = Some(mapping);
+            self.mapped = self.mapped.saturating_add(1);
             self.link(self.bucket_of(mapping.mfn), handle);
         }
     }
@@ -132,6 +136,11 @@ impl Maptrack {
         self.entry(handle)?.mapping
     }
 
+    /// How many mappings there are.
+    pub(super) const fn mapped(&self) -> u32 {
+        self.mapped
+    }
+
     /// True if `mfn` is mapped.
     pub(super) fn maps(&self, mfn: Mfn) -> bool {
         self.chain(self.bucket_of(mfn)).any(|(_, m)| m.mfn == mfn)
@@ -141,6 +150,7 @@ impl Maptrack {
         self.unlink(self.bucket_of(mapping.mfn), handle);
         if let Some(entry) = self.entry_mut(handle) {
             entry.mapping = None;
+            self.mapped = self.mapped.saturating_sub(1);
         }
         self.release(handle);
     }

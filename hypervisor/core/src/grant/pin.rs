@@ -8,6 +8,7 @@ use crate::addr::{DomId, Gfn, Mfn};
 use crate::domain::Domain;
 use crate::frame::PageRef;
 use crate::p2m::Access;
+use core::sync::atomic::Ordering;
 use xen_abi::grant::{GTF_READING, GTF_WRITING};
 
 /// Uses of one kind that a grant may have. Xen refuses once bit 7 of its counter is set.
@@ -58,6 +59,7 @@ impl Active {
                 }
                 page.mfn()
             }
+            None if owner.is_dying() => return Err(GrantError::BadPage),
             None => {
                 let gfn = entry.claim(claim)?;
                 let Some(page) = own_page(owner, gfn, claim.write) else {
@@ -65,6 +67,7 @@ impl Active {
                     return Err(GrantError::BadPage);
                 };
                 self.by = claim.by;
+                owner.grants.in_use.fetch_add(1, Ordering::Relaxed);
                 self.page.insert(page).mfn()
             }
         };
@@ -119,8 +122,8 @@ impl<'a> Pin<'a> {
     /// Uses grant `reference` of `owner`.
     ///
     /// # Errors
-    /// `BadReference`; `General` if it is not granted, or in use by others or too often;
-    /// `BadPage`.
+    /// `BadReference`; `BadPage` if the page is none of the owner's, or the owner dies and the
+    /// grant is not in use; `General` if it is not granted, or in use by others or too often.
     pub(super) fn new(owner: &'a Domain, reference: u32, claim: Claim) -> Result<Self, GrantError> {
         let mut table = owner.grants.table.lock();
         let (entry, active) = table.entry(reference).ok_or(GrantError::BadReference)?;
@@ -157,5 +160,8 @@ pub(super) fn unpin(owner: &Domain, reference: u32, write: bool) {
         .entry(reference)
         .and_then(|(entry, active)| active.remove(entry, write));
     drop(table);
+    if page.is_some() {
+        owner.grants.in_use.fetch_sub(1, Ordering::Relaxed);
+    }
     drop(page);
 }

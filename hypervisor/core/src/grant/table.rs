@@ -13,7 +13,7 @@ use crate::sync::{Lock, rank};
 use crate::system::System;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 use xen_abi::errno::Errno;
 use xen_abi::grant::{GRANT_ENTRIES_PER_FRAME, GrantEntryV1};
 
@@ -27,6 +27,8 @@ pub struct GrantTable {
     max_frames: u32,
     pub(super) table: Lock<Table, RANK>,
     pub(super) maptrack: Lock<Maptrack, RANK>,
+    /// Entries that are in use.
+    pub(super) in_use: AtomicU32,
 }
 
 impl GrantTable {
@@ -51,6 +53,7 @@ impl GrantTable {
             max_frames,
             table: Lock::new(table),
             maptrack: Lock::new(Maptrack::new(max_maptrack_frames)),
+            in_use: AtomicU32::new(0),
         })
     }
 
@@ -81,6 +84,21 @@ impl GrantTable {
     /// As [`GrantTable::frame`] and [`XenPage::map`].
     pub fn map(&self, domain: &Domain, index: u32, gfn: Gfn) -> Result<(), Errno> {
         self.frame(index)?.map(domain, gfn)
+    }
+
+    /// Grants of this domain that others use, and grants of others that it has mapped.
+    pub fn counts(&self) -> (u32, u32) {
+        let mapped = self.maptrack.lock().mapped();
+        (self.in_use.load(Ordering::Relaxed), mapped)
+    }
+
+    /// True if `f` is true of all frames.
+    pub fn all_frames(&self, f: impl Fn(Mfn) -> bool) -> bool {
+        self.table
+            .lock()
+            .frames
+            .iter()
+            .all(|frame| f(frame.page.mfn()))
     }
 
     /// [`XenPage::unmapped`] for all frames.

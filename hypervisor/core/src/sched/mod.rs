@@ -32,8 +32,20 @@ pub mod pause {
     pub const DOWN: u32 = 1 << 1;
     /// Waits in `SCHEDOP_poll`.
     pub const POLLING: u32 = 1 << 2;
-    /// Its domain is paused, shut down or dying.
-    pub const DOMAIN: u32 = 1 << 3;
+    /// Its domain is paused by a toolstack.
+    pub const PAUSED: u32 = 1 << 3;
+    /// Its domain has shut down.
+    pub const SHUT_DOWN: u32 = 1 << 4;
+    /// Its domain is being destroyed.
+    pub const DYING: u32 = 1 << 5;
+    /// It goes to another CPU, one that it may run on.
+    pub const MOVING: u32 = 1 << 6;
+    /// Somebody looks at its registers.
+    pub const HELD: u32 = 1 << 7;
+    /// Its domain is stopped, for whatever reason.
+    pub const DOMAIN: u32 = PAUSED | SHUT_DOWN | DYING;
+    /// Its registers must leave the CPU, even if that has nothing else to do.
+    pub const EVICTED: u32 = DOWN | DOMAIN | MOVING | HELD;
 }
 
 /// A time slice, in microseconds.
@@ -62,6 +74,9 @@ pub struct SchedState {
     home: AtomicU32,
     weight: AtomicU32,
     pinned: AtomicBool,
+    /// The CPUs it may run on, and those it likes.
+    affinity: CpuSet,
+    preference: CpuSet,
     vruntime: AtomicU64,
     run_ticks: AtomicU64,
 }
@@ -75,6 +90,8 @@ impl SchedState {
             home: AtomicU32::new(home.0),
             weight: AtomicU32::new(DEFAULT_WEIGHT),
             pinned: AtomicBool::new(false),
+            affinity: CpuSet::all(),
+            preference: CpuSet::all(),
             vruntime: AtomicU64::new(0),
             run_ticks: AtomicU64::new(0),
         }
@@ -88,6 +105,34 @@ impl SchedState {
     /// Sets pause flags. If the vCPU may be running elsewhere, kick its home after.
     pub fn set(&self, flags: u32) {
         self.flags.fetch_or(flags, Ordering::SeqCst);
+    }
+
+    /// Sets pause flags unless one is set already; true if it did.
+    pub fn try_set(&self, flags: u32) -> bool {
+        let free = |old: u32| (old & flags == 0).then_some(old | flags);
+        self.flags
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, free)
+            .is_ok()
+    }
+
+    /// Its share of the CPUs' time against that of others.
+    pub fn set_weight(&self, weight: u32) {
+        self.weight.store(weight.max(1), Ordering::Relaxed);
+    }
+
+    /// The CPUs it may run on, a bit each.
+    pub fn affinity(&self) -> u128 {
+        self.affinity.get()
+    }
+
+    /// The CPUs it likes to run on. Kept for the toolstack; nothing heeds it.
+    pub fn preference(&self) -> u128 {
+        self.preference.get()
+    }
+
+    /// Sets [`preference`](Self::preference).
+    pub fn set_preference(&self, cpus: u128) {
+        self.preference.set(cpus);
     }
 
     /// Clears pause flags; true if that was the last of them.
@@ -132,12 +177,67 @@ impl SchedState {
     }
 }
 
+/// CPUs, a bit each.
+struct CpuSet([AtomicU64; 2]);
+
+impl CpuSet {
+    fn all() -> Self {
+        Self([AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)])
+    }
+
+    fn get(&self) -> u128 {
+        let [low, high] = &self.0;
+        u128::from(low.load(Ordering::SeqCst)) | u128::from(high.load(Ordering::SeqCst)) << 64
+    }
+
+    fn set(&self, cpus: u128) {
+        let [low, high] = &self.0;
+        low.store(cpus as u64, Ordering::SeqCst);
+        high.store((cpus >> 64) as u64, Ordering::SeqCst);
+    }
+
+    fn contains(&self, cpu: CpuId) -> bool {
+        let word = self.0.get(cpu.index() / 64);
+        word.is_some_and(|w| w.load(Ordering::SeqCst) >> (cpu.0 % 64) & 1 != 0)
+    }
+}
+
 /// One CPU, for the scheduler.
 struct Cpu {
     queue: Lock<RunQueue, { rank::RUNQ }>,
     online: AtomicBool,
     idle: AtomicBool,
     resched: AtomicBool,
+    /// Ticks it was idle before it last was, and since when it is; `u64::MAX` if it is not.
+    idle_before: AtomicU64,
+    idle_since: AtomicU64,
+}
+
+impl Cpu {
+    /// It has nothing to do from `now` on. Of its own only.
+    fn begin_idle(&self, now: u64) {
+        if self.idle_since.load(Ordering::Relaxed) == u64::MAX {
+            self.idle_since.store(now, Ordering::Relaxed);
+        }
+    }
+
+    fn end_idle(&self, now: u64) {
+        let since = self.idle_since.swap(u64::MAX, Ordering::Relaxed);
+        self.idle_before
+            .fetch_add(now.saturating_sub(since), Ordering::Relaxed);
+    }
+}
+
+/// How far a vCPU that moves has come.
+#[derive(Default)]
+enum Move {
+    /// Its CPU still has it.
+    #[default]
+    Later,
+    /// Another CPU takes it just now, and will see that it may not run.
+    InTransit,
+    /// It has another home, and may have been in a queue.
+    Done(#[allow(dead_code, reason = "dropped where no lock is held")] Option<Arc<Vcpu>>),
 }
 
 /// What a CPU does next.
@@ -163,6 +263,8 @@ impl Scheduler {
             online: AtomicBool::new(false),
             idle: AtomicBool::new(false),
             resched: AtomicBool::new(false),
+            idle_before: AtomicU64::new(0),
+            idle_since: AtomicU64::new(u64::MAX),
         };
         Self {
             cpus: (0..nr_cpus).map(cpu).collect(),
@@ -248,11 +350,98 @@ impl Scheduler {
         }
     }
 
+    /// True if a CPU runs `vcpu` or has its registers. With a pause flag set this will end, and not
+    /// begin again.
+    pub fn holds(&self, vcpu: &Arc<Vcpu>) -> bool {
+        self.at_home(vcpu, |queue| {
+            vcpu.sched.place() == Place::Running || queue.is_loaded(vcpu)
+        })
+    }
+
+    /// Lets `vcpu` run on `cpus` alone, of which one is online. If it is elsewhere it moves, once
+    /// its CPU has put its registers away ([`finish_move`](Self::finish_move)).
+    pub fn set_affinity(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>, cpus: u128) {
+        vcpu.sched.affinity.set(cpus);
+        let home = vcpu.sched.home();
+        if !vcpu.sched.affinity.contains(home) {
+            vcpu.sched.set(pause::MOVING);
+            self.resched(hw, home);
+            self.finish_move(hw, vcpu);
+        }
+    }
+
+    /// If `vcpu` is to move and no CPU has it any more, it does.
+    pub fn finish_move(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>) {
+        if vcpu.sched.flags() & pause::MOVING == 0 {
+            return;
+        }
+        let Some(home) = self.online().find(|&c| vcpu.sched.affinity.contains(c)) else {
+            return;
+        };
+        loop {
+            let step = self.at_home(vcpu, |queue| {
+                if vcpu.sched.place() == Place::Running || queue.is_loaded(vcpu) {
+                    return Move::Later;
+                }
+                let taken = queue.take_out(vcpu);
+                if vcpu.sched.place() != Place::Out {
+                    return Move::InTransit;
+                }
+                vcpu.sched.home.store(home.0, Ordering::Relaxed);
+                Move::Done(taken)
+            });
+            match step {
+                Move::Later => return,
+                Move::InTransit => core::hint::spin_loop(),
+                Move::Done(_) => break,
+            }
+        }
+        if vcpu.sched.clear(pause::MOVING) {
+            self.wake(hw, vcpu);
+        }
+    }
+
+    /// Ticks that `cpu` was idle up to `now`.
+    pub fn idle_ticks(&self, cpu: CpuId, now: u64) -> u64 {
+        let Some(cpu) = self.cpus.get(cpu.index()) else {
+            return 0;
+        };
+        let since = cpu.idle_since.load(Ordering::Relaxed);
+        let before = cpu.idle_before.load(Ordering::Relaxed);
+        before.saturating_add(now.saturating_sub(since))
+    }
+
+    /// How long a vCPU runs before one that has run less may take its CPU, in microseconds.
+    pub const fn ratelimit_us(&self) -> u32 {
+        PREEMPT_US as u32
+    }
+
+    /// Takes a vCPU with a pause flag set out of the queue it waits in.
+    pub fn take_out(&self, vcpu: &Arc<Vcpu>) {
+        let taken = self.at_home(vcpu, |queue| queue.take_out(vcpu));
+        drop(taken);
+    }
+
+    /// Runs `act` with the queue that `vcpu` is at home in, whose lock is held.
+    fn at_home<R: Default>(&self, vcpu: &Vcpu, act: impl Fn(&mut RunQueue) -> R) -> R {
+        loop {
+            let home = vcpu.sched.home();
+            let Some(cpu) = self.cpus.get(home.index()) else {
+                return R::default();
+            };
+            let mut queue = cpu.queue.lock();
+            if vcpu.sched.home() == home {
+                return act(&mut queue);
+            }
+        }
+    }
+
     fn find_idle(&self, vcpu: &Vcpu) -> Option<CpuId> {
         if vcpu.sched.pinned.load(Ordering::Relaxed) {
             return None;
         }
-        self.online().find(|c| {
+        let allowed = self.online().filter(|&c| vcpu.sched.affinity.contains(c));
+        allowed.into_iter().find(|c| {
             self.cpus
                 .get(c.index())
                 .is_some_and(|c| c.idle.load(Ordering::Relaxed))
@@ -279,8 +468,10 @@ impl Scheduler {
             }
         }
         let Some(vcpu) = queue.start_first(now) else {
+            cpu.begin_idle(now);
             return (Next::Idle, None);
         };
+        cpu.end_idle(now);
         cpu.idle.store(false, Ordering::SeqCst);
         let deadline = (queue.waiting() > 0).then(|| now.saturating_add(self.slice));
         (Next::Run(vcpu), deadline)
@@ -293,7 +484,7 @@ impl Scheduler {
             if other.idle.load(Ordering::Relaxed) || !other.online.load(Ordering::Relaxed) {
                 continue;
             }
-            if let Some(vcpu) = other.queue.lock().give_away() {
+            if let Some(vcpu) = other.queue.lock().give_away(this) {
                 vcpu.sched.home.store(this.0, Ordering::Relaxed);
                 return Some(vcpu);
             }

@@ -2,6 +2,7 @@
 //! One CPU's run queue.
 
 use super::Place;
+use crate::addr::CpuId;
 use crate::domain::vcpu::Vcpu;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -130,9 +131,19 @@ impl RunQueue {
         }
     }
 
-    /// Takes out a ready vCPU that another CPU may run: not pinned, its registers saved.
-    pub(super) fn give_away(&mut self) -> Option<Arc<Vcpu>> {
-        let free = |v: &Arc<Vcpu>| !self.is_loaded(v) && !v.sched.pinned.load(Ordering::Relaxed);
+    /// Takes `vcpu` out if it is among the ready.
+    pub(super) fn take_out(&mut self, vcpu: &Arc<Vcpu>) -> Option<Arc<Vcpu>> {
+        let at = self.ready.iter().position(|v| Arc::ptr_eq(v, vcpu))?;
+        vcpu.sched.set_place(Place::Out);
+        Some(self.ready.swap_remove(at))
+    }
+
+    /// Takes out a ready vCPU that CPU `to` may run: not pinned, its registers saved.
+    pub(super) fn give_away(&mut self, to: CpuId) -> Option<Arc<Vcpu>> {
+        let free = |v: &Arc<Vcpu>| {
+            let bound = v.sched.pinned.load(Ordering::Relaxed) || !v.sched.affinity.contains(to);
+            !self.is_loaded(v) && !bound
+        };
         let at = self.ready.iter().position(free)?;
         Some(self.ready.swap_remove(at))
     }

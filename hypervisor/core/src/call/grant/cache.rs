@@ -6,6 +6,7 @@ use crate::addr::{Mfn, PAGE_SIZE, Pa, PaRange};
 use crate::current::Current;
 use crate::guest::copy::GuestPtr;
 use crate::hw::CacheOp;
+use core::sync::atomic::Ordering;
 use xen_abi::errno::Errno;
 use xen_abi::grant::{CacheFlush, GNTTAB_CACHE_CLEAN, GNTTAB_CACHE_INVAL};
 
@@ -34,15 +35,19 @@ pub(super) fn flush(cur: &Current<'_>, op: GuestPtr<CacheFlush>) -> Result<(), E
     let start = mfn.base().checked_add(offset).ok_or(Errno::Inval)?;
     let range = PaRange::new(start, length).ok_or(Errno::Inval)?;
     let maintain = || cur.sys.hw.cache(range, how);
+    let count = &cur.domain.cache_flushes;
     // The page must not become another's meanwhile.
     if let Some(_page) = cur.sys.frames.get(mfn, cur.domain.id) {
         maintain();
+        count.own.fetch_add(1, Ordering::Relaxed);
         return Ok(());
     }
     cur.domain
         .grants
         .while_mapped(mfn, maintain)
-        .ok_or_else(|| refusal(cur, mfn))
+        .ok_or_else(|| refusal(cur, mfn))?;
+    count.foreign.fetch_add(1, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Why a page that is neither the caller's nor mapped by it is not maintained.

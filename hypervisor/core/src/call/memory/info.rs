@@ -7,6 +7,7 @@ use crate::call::access::{self, Class, resolve};
 use crate::call::{CallResult, OK, done};
 use crate::current::Current;
 use crate::domain::Domain;
+use crate::frame::FrameError;
 use crate::p2m::RamScan;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -60,17 +61,32 @@ pub(super) fn maximum_gpfn(cur: &Current<'_>, call: Call) -> CallResult {
     }
 }
 
-/// `XENMEM_claim_pages`: there are no claims. `ENOSYS` tells tools to go on without.
+/// `XENMEM_claim_pages`: keeps free pages for a domain until it has as many as that; none ends
+/// that. `EINVAL` for another claim, for no more than it has, and for more than it may have.
 pub(super) fn claim_pages(cur: &Current<'_>, call: Call) -> CallResult {
     let arg = call.ptr::<MemoryReservation>().read(cur.memory())?;
     if !arg.extent_start.is_null() || arg.extent_order != 0 || arg.mem_flags != 0 {
         return Err(Errno::Inval);
     }
-    access::by_id(cur, arg.domid).map_err(|_| Errno::Inval)?;
+    let domain = access::by_id(cur, arg.domid).map_err(|_| Errno::Inval)?;
     access::control(cur)?;
-    match arg.nr_extents {
-        0 => OK,
-        _ => Err(Errno::NoSys),
+    let frames = cur.sys.frames;
+    if arg.nr_extents == 0 {
+        frames.claim(domain.id, 0)?;
+        return OK;
+    }
+    let most = domain.max_pages.load(Ordering::Relaxed);
+    let wanted = u32::try_from(arg.nr_extents).ok().filter(|&nr| nr <= most);
+    let more = wanted.and_then(|nr| nr.checked_sub(frames.tot_pages(domain.id)));
+    let more = more.filter(|&nr| nr != 0).ok_or(Errno::Inval)?;
+    match frames.claim(domain.id, more) {
+        Err(FrameError::BadState) => Err(Errno::Inval),
+        // The domain may have begun to die meanwhile.
+        Ok(()) if domain.is_dying() => {
+            frames.claim(domain.id, 0)?;
+            Err(Errno::Inval)
+        }
+        result => result.map_err(Errno::from).and(OK),
     }
 }
 

@@ -121,6 +121,9 @@ fn map_foreign(
     if !domain.role.control {
         return Err(Errno::Perm);
     }
+    if owner.is_dying() {
+        return Err(Errno::Inval);
+    }
     let (page, ty) = owner.p2m.page(from, Access::Read).ok_or(Errno::Inval)?;
     let ty = match ty {
         P2mType::RamRw => P2mType::ForeignRw,

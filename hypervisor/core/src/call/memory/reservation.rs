@@ -18,8 +18,63 @@ use xen_abi::memory::{
     XENMEM_POPULATE_PHYSMAP, XENMEMF_POPULATE_ON_DEMAND,
 };
 
-/// Largest extent (log2 of pages). More would be too long a time without interrupts.
-const MAX_ORDER: u32 = 9;
+/// log2 of the pages that are done at a time. More would be too long without interrupts.
+const PIECE: u32 = 9;
+/// Where the pieces done of an extent are kept in what the ABI has for the extents done.
+const PIECE_SHIFT: u32 = 40;
+
+/// The largest extent (log2 of pages) that a domain may ask for.
+fn max_order(caller: &Domain) -> u32 {
+    match (caller.role.control, caller.role.hardware) {
+        (true, _) => 18,
+        (_, true) => 10,
+        _ => 9,
+    }
+}
+
+/// How far an operation has come.
+#[derive(Clone, Copy)]
+struct Place {
+    extent: u64,
+    piece: u64,
+}
+
+impl Place {
+    /// From what the ABI has for the extents done. Only large extents have pieces.
+    fn decode(start: u64, order: u32) -> Self {
+        match order > PIECE {
+            true => Self {
+                extent: start & !(u64::MAX << PIECE_SHIFT),
+                piece: start >> PIECE_SHIFT,
+            },
+            false => Self {
+                extent: start,
+                piece: 0,
+            },
+        }
+    }
+
+    fn encode(self) -> u64 {
+        self.piece << PIECE_SHIFT | self.extent
+    }
+
+    /// After one piece more.
+    fn next(self, order: u32) -> Self {
+        let piece = self.piece.saturating_add(1);
+        match piece < pieces(order) {
+            true => Self { piece, ..self },
+            false => Self {
+                extent: self.extent.saturating_add(1),
+                piece: 0,
+            },
+        }
+    }
+}
+
+/// Pieces of an extent.
+const fn pieces(order: u32) -> u64 {
+    pages(order.saturating_sub(PIECE))
+}
 /// `mem_flags`: bits of the highest address wanted.
 const ADDRESS_BITS: u32 = 0xff;
 
@@ -35,9 +90,12 @@ pub(super) fn reservation(cur: &Current<'_>, call: Call) -> CallResult {
 fn perform(cur: &Current<'_>, call: Call) -> Option<CallResult> {
     let request = call.ptr::<MemoryReservation>().read(cur.memory()).ok()?;
     let limit = u64::from(u32::MAX >> MEMOP_EXTENT_SHIFT);
+    let order = request.extent_order;
+    let mut place = Place::decode(call.start, order);
     if request.nr_extents > limit
-        || call.start >= request.nr_extents
-        || request.extent_order > MAX_ORDER
+        || place.extent >= request.nr_extents
+        || order > max_order(cur.domain)
+        || place.piece >= pieces(order)
     {
         return None;
     }
@@ -45,21 +103,36 @@ fn perform(cur: &Current<'_>, call: Call) -> Option<CallResult> {
     // What is taken away is flushed from the TLBs when this is dropped.
     let batch = domain.p2m.batch();
     let extents = GuestPtr::<u64>::from(request.extent_start);
-    for n in call.start..request.nr_extents {
-        if n > call.start && cur.must_give_way() {
-            return Some(call.again(n));
+    let mut first = true;
+    while place.extent < request.nr_extents {
+        if !first && cur.must_give_way() {
+            return Some(call.again(place.encode()));
         }
-        let extent = || extents.at(n)?.read(cur.memory()).map(Gfn);
+        first = false;
+        // The first frame of the piece.
+        let gfn = || {
+            let extent = extents.at(place.extent)?.read(cur.memory())?;
+            let piece = place.piece << PIECE;
+            extent.checked_add(piece).map(Gfn).ok_or(Errno::Inval)
+        };
+        let piece = order.min(PIECE);
         let result = match call.op {
-            XENMEM_POPULATE_PHYSMAP => extent().and_then(|gfn| populate(&domain, &request, gfn)),
             XENMEM_DECREASE_RESERVATION => {
-                extent().and_then(|gfn| decrease(&domain, &batch, gfn, request.extent_order))
+                gfn().and_then(|gfn| decrease(&domain, &batch, gfn, piece))
             }
-            _ => allocate(&domain, &request).map(drop),
+            _ if place.piece == 0 && !may_have(&domain, order) => Err(Errno::NoMem),
+            XENMEM_POPULATE_PHYSMAP if order > PIECE => {
+                gfn().and_then(|gfn| populate_parts(&domain, &request, gfn, piece))
+            }
+            XENMEM_POPULATE_PHYSMAP => {
+                gfn().and_then(|gfn| populate(&domain, &request, gfn, piece))
+            }
+            _ => allocate(&domain, &request, piece).map(drop),
         };
         if result.is_err() {
-            return Some(done(n as i64));
+            return Some(done(place.extent as i64));
         }
+        place = place.next(order);
     }
     Some(done(request.nr_extents as i64))
 }
@@ -69,15 +142,26 @@ const fn pages(order: u32) -> u64 {
     1u64.wrapping_shl(order)
 }
 
-/// New pages for the domain, zeroed, within its limit.
-fn allocate(domain: &Domain, request: &MemoryReservation) -> Result<Mfn, Errno> {
+/// True if with `more` pages the domain has more than it may.
+fn exceeds(domain: &Domain, more: u64) -> bool {
+    let total = u64::from(domain.sys.frames.tot_pages(domain.id)).saturating_add(more);
+    total > domain.max_pages.load(Ordering::Relaxed).into()
+}
+
+/// True if an extent of that size, which is got in pieces, may be begun: so that it does not stop
+/// half-way for lack of pages.
+fn may_have(domain: &Domain, order: u32) -> bool {
     let frames = domain.sys.frames;
-    let order = request.extent_order;
-    let too_many = |more: u64| {
-        let total = u64::from(frames.tot_pages(domain.id)).saturating_add(more);
-        total > domain.max_pages.load(Ordering::Relaxed).into()
-    };
-    if too_many(pages(order)) {
+    let needed = pages(order).saturating_add(frames.kept_free());
+    order <= PIECE
+        || domain.role.direct_mapped
+        || (!exceeds(domain, pages(order)) && frames.free_pages() >= needed)
+}
+
+/// New pages for the domain, zeroed, within its limit.
+fn allocate(domain: &Domain, request: &MemoryReservation, order: u32) -> Result<Mfn, Errno> {
+    let frames = domain.sys.frames;
+    if domain.is_dying() || exceeds(domain, pages(order)) {
         return Err(Errno::NoMem);
     }
     let bits = request.mem_flags & ADDRESS_BITS;
@@ -87,8 +171,8 @@ fn allocate(domain: &Domain, request: &MemoryReservation) -> Result<Mfn, Errno> 
         ..Limits::default()
     };
     let mfn = frames.alloc_ram(domain.id, order, limits)?;
-    // Another vCPU may have been as far.
-    if too_many(0) {
+    // Another vCPU may have been as far, or the domain's end has come.
+    if exceeds(domain, 0) || domain.is_dying() {
         release(domain, mfn, order);
         return Err(Errno::NoMem);
     }
@@ -102,17 +186,38 @@ fn release(domain: &Domain, mfn: Mfn, order: u32) {
     }
 }
 
+/// As [`populate`], of smaller parts where there are no blocks of that size.
+fn populate_parts(
+    domain: &Domain,
+    request: &MemoryReservation,
+    gfn: Gfn,
+    order: u32,
+) -> Result<(), Errno> {
+    match (populate(domain, request, gfn, order), order.checked_sub(1)) {
+        (Err(Errno::NoMem), Some(half)) => {
+            let second = gfn.checked_add(pages(half)).ok_or(Errno::Inval)?;
+            populate_parts(domain, request, gfn, half)?;
+            populate_parts(domain, request, second, half)
+        }
+        (result, _) => result,
+    }
+}
+
 /// Maps an extent of new pages at `gfn`; for a direct-mapped domain the pages that belong there.
-fn populate(domain: &Domain, request: &MemoryReservation, gfn: Gfn) -> Result<(), Errno> {
+fn populate(
+    domain: &Domain,
+    request: &MemoryReservation,
+    gfn: Gfn,
+    order: u32,
+) -> Result<(), Errno> {
     if request.mem_flags & XENMEMF_POPULATE_ON_DEMAND != 0 {
         return Err(Errno::NoSys);
     }
-    let order = request.extent_order;
     let nr = pages(order);
     let direct = domain.role.direct_mapped;
     let mfn = match direct {
         true => own_pages(domain, gfn, nr)?,
-        false => allocate(domain, request)?,
+        false => allocate(domain, request, order)?,
     };
     match domain.p2m.insert(gfn, mfn, nr, P2mType::RamRw) {
         Ok(replaced) => {
@@ -173,16 +278,30 @@ fn decrease_page(domain: &Domain, batch: &Batch<'_>, gfn: Gfn) -> Result<(), Err
     Ok(())
 }
 
-/// `XENMEM_exchange`: no page can be taken out of an Arm domain this way.
+/// `XENMEM_exchange`: no page can be taken out of an Arm domain this way (`EOPNOTSUPP`), but what
+/// comes before that is checked.
 pub(super) fn exchange(cur: &Current<'_>, call: Call) -> CallResult {
     let arg = call.ptr::<MemoryExchange>().read(cur.memory())?;
     let (input, out) = (arg.input, arg.out);
-    if arg.nr_exchanged > input.nr_extents || input.domid != out.domid {
+    let pages = |r: &MemoryReservation| r.nr_extents.checked_shl(r.extent_order).unwrap_or(0);
+    if arg.nr_exchanged > input.nr_extents
+        || input.domid != out.domid
+        || pages(&input) != pages(&out)
+    {
         return Err(Errno::Inval);
     }
-    resolve(cur, input.domid, Class::Target)?;
-    match input.nr_extents.saturating_sub(arg.nr_exchanged) {
-        0 => OK,
+    let most = max_order(cur.domain);
+    if input.extent_order > most || out.extent_order > most {
+        return Err(Errno::Perm);
+    }
+    let domain = resolve(cur, input.domid, Class::Target)?;
+    if arg.nr_exchanged == input.nr_extents {
+        return OK;
+    }
+    let list = GuestPtr::<u64>::from(input.extent_start);
+    let gfn = list.at(arg.nr_exchanged)?.read(cur.memory())?;
+    match domain.p2m.lookup(Gfn(gfn)) {
+        Some(found) if found.ty.is_ram() => Err(Errno::OpNotSupp),
         _ => Err(Errno::Inval),
     }
 }

@@ -23,6 +23,9 @@ pub(super) fn acquire(cur: &Current<'_>, call: Call) -> CallResult {
     }
     let owner = resolve(cur, arg.domid, Class::ControlRemote)?;
     let max = max_frames(&owner, &arg).ok_or(Errno::Inval)?;
+    if owner.is_dying() {
+        return Err(Errno::Inval);
+    }
     if arg.frame_list.is_null() {
         if arg.nr_frames != 0 || arg.frame != 0 {
             return Err(Errno::Inval);

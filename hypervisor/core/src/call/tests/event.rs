@@ -6,7 +6,7 @@ use xen_abi::event::*;
 use xen_abi::vcpu::{RegisterRunstateMemoryArea, RegisterVcpuInfo, RunstateInfo};
 use xen_abi::{Handle, xen::VIRQ_CONSOLE};
 
-fn alloc(guest: &mut Guest, dom: u16, remote_dom: u16) -> (i64, u32) {
+pub(super) fn alloc(guest: &mut Guest, dom: u16, remote_dom: u16) -> (i64, u32) {
     let op = AllocUnbound {
         dom,
         remote_dom,
@@ -16,7 +16,7 @@ fn alloc(guest: &mut Guest, dom: u16, remote_dom: u16) -> (i64, u32) {
     (result, op.port)
 }
 
-fn bind(guest: &mut Guest, remote_dom: u16, remote_port: u32) -> (i64, u32) {
+pub(super) fn bind(guest: &mut Guest, remote_dom: u16, remote_port: u32) -> (i64, u32) {
     let op = BindInterdomain {
         remote_dom,
         _pad: 0,
@@ -27,11 +27,11 @@ fn bind(guest: &mut Guest, remote_dom: u16, remote_port: u32) -> (i64, u32) {
     (result, op.local_port)
 }
 
-fn on_port(guest: &mut Guest, op: u32, port: u32) -> i64 {
+pub(super) fn on_port(guest: &mut Guest, op: u32, port: u32) -> i64 {
     guest.op(EVENT_CHANNEL_OP, op.into(), Port { port }).0
 }
 
-fn status(guest: &mut Guest, dom: u16, port: u32) -> (i64, Status) {
+pub(super) fn status(guest: &mut Guest, dom: u16, port: u32) -> (i64, Status) {
     let op = Status {
         dom,
         _pad: 0,

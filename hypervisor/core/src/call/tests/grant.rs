@@ -21,9 +21,9 @@ use xen_abi::grant::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Frame numbers where domains have nothing.
-const WINDOW: u64 = 0x10_0000;
+pub(super) const WINDOW: u64 = 0x10_0000;
 
-fn map_op(dom: u16, r#ref: u32, gfn: u64, flags: u32) -> MapGrantRef {
+pub(super) fn map_op(dom: u16, r#ref: u32, gfn: u64, flags: u32) -> MapGrantRef {
     let host_addr = gfn << 12;
     MapGrantRef {
         host_addr,
@@ -69,11 +69,11 @@ impl Guest {
 
 impl Machine {
     /// Domain `id` grants its page `page` to domain `to`.
-    fn grant(&self, id: usize, reference: u32, to: u16, page: u64, flags: u16) {
+    pub(super) fn grant(&self, id: usize, reference: u32, to: u16, page: u64, flags: u16) {
         self.grant_gfn(id, reference, to, self.guests[id].gfn(page), flags);
     }
 
-    fn grant_gfn(&self, id: usize, reference: u32, to: u16, gfn: u64, flags: u16) {
+    pub(super) fn grant_gfn(&self, id: usize, reference: u32, to: u16, gfn: u64, flags: u16) {
         let word = gfn << 32 | u64::from(to) << 16 | u64::from(flags);
         let page = frame(self, id, reference / 512);
         let at = page.atomic_u64((reference % 512) as usize * 8).unwrap();
@@ -81,7 +81,7 @@ impl Machine {
     }
 
     /// The flags of an entry.
-    fn flags(&self, id: usize, reference: u32) -> u16 {
+    pub(super) fn flags(&self, id: usize, reference: u32) -> u16 {
         let page = frame(self, id, reference / 512);
         page.atomic_u16((reference % 512) as usize * 8)
             .unwrap()
@@ -89,7 +89,7 @@ impl Machine {
     }
 
     /// Domain `id` performs `cmd` on an array.
-    fn batch<T>(&mut self, id: usize, cmd: u32, ops: &[T]) -> Vec<T>
+    pub(super) fn batch<T>(&mut self, id: usize, cmd: u32, ops: &[T]) -> Vec<T>
     where
         T: FromBytes + IntoBytes + Immutable,
     {
@@ -107,11 +107,18 @@ impl Machine {
             .collect()
     }
 
-    fn map(&mut self, id: usize, dom: u16, reference: u32, gfn: u64, flags: u32) -> MapGrantRef {
+    pub(super) fn map(
+        &mut self,
+        id: usize,
+        dom: u16,
+        reference: u32,
+        gfn: u64,
+        flags: u32,
+    ) -> MapGrantRef {
         self.batch(id, 0, &[map_op(dom, reference, gfn, flags)])[0]
     }
 
-    fn unmap(&mut self, id: usize, handle: u32, gfn: u64) -> i16 {
+    pub(super) fn unmap(&mut self, id: usize, handle: u32, gfn: u64) -> i16 {
         self.batch(id, 1, &[unmap_op(handle, gfn)])[0].status
     }
 
@@ -130,7 +137,7 @@ impl Machine {
     }
 
     /// dom0 copies 8 bytes of a grant to its page 6.
-    fn copy_from(&mut self, dom: u16, reference: u32) -> i16 {
+    pub(super) fn copy_from(&mut self, dom: u16, reference: u32) -> i16 {
         let source = GrantCopyPtr {
             u: reference.into(),
             domid: dom,
@@ -174,7 +181,7 @@ impl Machine {
         guest.op(MEMORY_OP, 1, request).0
     }
 
-    fn mapped(&self, id: usize, gfn: u64) -> Option<(u64, P2mType)> {
+    pub(super) fn mapped(&self, id: usize, gfn: u64) -> Option<(u64, P2mType)> {
         self.guests[id]
             .domain
             .p2m
@@ -182,7 +189,7 @@ impl Machine {
             .map(|m| (m.mfn.0, m.ty))
     }
 
-    fn references(&self, mfn: u64) -> u32 {
+    pub(super) fn references(&self, mfn: u64) -> u32 {
         self.sys.frames.state(Mfn(mfn)).unwrap().references()
     }
 

@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 use xen_abi::Handle;
 use xen_abi::memory::*;
 
-fn add(domid: u16, space: u32, idx: u64, gpfn: u64) -> AddToPhysmap {
+pub(super) fn add(domid: u16, space: u32, idx: u64, gpfn: u64) -> AddToPhysmap {
     AddToPhysmap {
         domid,
         size: 1,
@@ -18,7 +18,12 @@ fn add(domid: u16, space: u32, idx: u64, gpfn: u64) -> AddToPhysmap {
     }
 }
 
-fn reservation(domid: u16, extents: u64, nr_extents: u64, extent_order: u32) -> MemoryReservation {
+pub(super) fn reservation(
+    domid: u16,
+    extents: u64,
+    nr_extents: u64,
+    extent_order: u32,
+) -> MemoryReservation {
     MemoryReservation {
         extent_start: Handle(extents),
         nr_extents,
@@ -30,7 +35,7 @@ fn reservation(domid: u16, extents: u64, nr_extents: u64, extent_order: u32) -> 
 }
 
 /// A reservation operation on frame numbers.
-fn change(guest: &mut Guest, op: u32, domid: u16, gfns: &[u64], order: u32) -> i64 {
+pub(super) fn change(guest: &mut Guest, op: u32, domid: u16, gfns: &[u64], order: u32) -> i64 {
     let list = guest.put(gfns);
     let request = reservation(domid, list, gfns.len() as u64, order);
     guest.op(MEMORY_OP, op.into(), request).0

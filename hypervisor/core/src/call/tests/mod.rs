@@ -9,12 +9,15 @@
 )]
 
 mod control;
+mod death;
+mod domctl;
 mod event;
 mod general;
 mod grant;
 mod memory;
 mod random;
 mod sched;
+mod sysctl;
 
 use super::testing::{DOMU_GFN, Guest, Machine, NOWHERE, PAGES};
 use xen_abi::hypercall::*;

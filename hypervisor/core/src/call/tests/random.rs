@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Random hypercalls on random memory: nothing panics, locks are taken in order, every call ends,
-//! and no page is lost.
+//! Random hypercalls on random memory, and domains that are made, tied to dom0 and destroyed in
+//! between: nothing panics, locks are taken in order, every call ends, no page is lost, and none is
+//! another's while somebody has it mapped.
 
 use super::super::testing::RAM;
+use super::domctl::*;
+use super::grant::WINDOW;
 use super::*;
-use crate::addr::{Gva, Mfn};
+use crate::addr::{DomId, Gfn, Gva, Mfn};
 use crate::frame::Kind;
 use crate::guest::copy::GuestMemory;
+use crate::p2m::{Progress, RamScan};
 use core::sync::atomic::Ordering;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::vec::Vec;
+use xen_abi::domctl::{
+    MaxMem, MaxVcpus, PagingMempool, XEN_DOMCTL_DESTROYDOMAIN, XEN_DOMCTL_MAX_MEM,
+    XEN_DOMCTL_MAX_VCPUS, XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE,
+};
 
 /// A call: who, which, on what memory, interrupted or not.
 #[derive(Clone, Debug)]
@@ -28,7 +37,9 @@ fn address(page: u64, n: u64) -> u64 {
 }
 
 fn domid() -> impl Strategy<Value = u64> {
-    prop::sample::select(std::vec![0u64, 1, 1, 2, 0x7ff0, 0x7ff0, 0x7ff0, 77])
+    prop::sample::select(std::vec![
+        0u64, 1, 1, 2, 3, 3, 4, 5, 0x7ff0, 0x7ff0, 0x7ff0, 77
+    ])
 }
 
 /// A frame number: of a domU, of the machine, or of nothing.
@@ -55,7 +66,7 @@ fn word() -> impl Strategy<Value = u64> {
 /// Any number with anything.
 fn wild() -> impl Strategy<Value = (u64, [u64; 5], Vec<u64>)> {
     let numbers = prop_oneof![
-        8 => prop::sample::select(std::vec![7u64, 12, 13, 17, 18, 20, 21, 24, 29, 32, 32, 34]),
+        8 => prop::sample::select(std::vec![7u64, 12, 13, 17, 18, 20, 21, 24, 29, 32, 32, 34, 35, 36]),
         1 => any::<u64>(),
     ];
     let args = prop::array::uniform4(word());
@@ -90,8 +101,61 @@ fn memory() -> impl Strategy<Value = (u64, [u64; 5], Vec<u64>)> {
     })
 }
 
+/// A toolstack's command that is nearly right.
+fn toolstack() -> impl Strategy<Value = (u64, [u64; 5], Vec<u64>)> {
+    let domctl = (
+        prop::sample::select(std::vec![
+            1u64, 3, 4, 5, 9, 11, 12, 13, 14, 15, 16, 25, 27, 35, 71, 85, 86
+        ]),
+        domid(),
+        prop::collection::vec(word(), 14),
+    )
+        .prop_map(|(cmd, dom, words)| {
+            let head = [cmd | 0x17 << 32, dom];
+            (
+                DOMCTL,
+                [address(0, 0), 0, 0, 0, 0],
+                [head.to_vec(), words].concat(),
+            )
+        });
+    let sysctl = (
+        prop::sample::select(std::vec![1u64, 3, 4, 6, 7, 8, 9, 16, 17, 18, 19]),
+        prop::collection::vec(word(), 14),
+    )
+        .prop_map(|(cmd, words)| {
+            let head = [cmd | 0x15 << 32];
+            (
+                SYSCTL,
+                [address(0, 0), 0, 0, 0, 0],
+                [head.to_vec(), words].concat(),
+            )
+        });
+    prop_oneof![3 => domctl, 1 => sysctl]
+}
+
+/// What happens next.
+#[derive(Clone, Debug)]
+enum Step {
+    Call(Random),
+    /// dom0 makes a domain with some pages.
+    Build,
+    /// A domain grants a page to dom0, which maps it at a place.
+    Tie(u16, u64, u64),
+    /// dom0 destroys a domain, interrupted or not.
+    Destroy(u16, bool),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        20 => random().prop_map(Step::Call),
+        1 => Just(Step::Build),
+        2 => (1u16..7, 0..8u64, 0..8u64).prop_map(|(id, page, at)| Step::Tie(id, page, at)),
+        1 => (1u16..7, any::<bool>()).prop_map(|(id, irq)| Step::Destroy(id, irq)),
+    ]
+}
+
 fn random() -> impl Strategy<Value = Random> {
-    let call = prop_oneof![wild(), memory()];
+    let call = prop_oneof![wild(), memory(), toolstack()];
     (0usize..3, call, any::<bool>()).prop_map(|(who, (number, args, words), irq)| Random {
         who,
         number,
@@ -113,6 +177,9 @@ fn perform(machine: &mut Machine, random: &Random) {
     machine.hw.irq.store(random.irq, Ordering::Relaxed);
     let sys = machine.sys;
     let guest = &mut machine.guests[random.who];
+    if guest.domain.is_dying() {
+        return;
+    }
     // The machine would go down, which is not a panic of ours.
     let shutdown = random.number == SCHED_OP || random.number == MULTICALL;
     if shutdown && guest.domain.role.hardware {
@@ -129,38 +196,104 @@ fn perform(machine: &mut Machine, random: &Random) {
     guest.call(random.number, &args);
 }
 
-/// Every page is free, the hypervisor's, or counted as a domain's.
+fn take(machine: &mut Machine, step: &Step) {
+    match *step {
+        Step::Call(ref call) => perform(machine, call),
+        Step::Build => {
+            if let Ok(id) = create(machine, &plain()) {
+                let (size, max_memkb) = (64 << 12, 256);
+                says(machine, XEN_DOMCTL_MAX_VCPUS, id, &MaxVcpus { max: 1 });
+                says(machine, XEN_DOMCTL_MAX_MEM, id, &MaxMem { max_memkb });
+                says(
+                    machine,
+                    XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE,
+                    id,
+                    &PagingMempool { size },
+                );
+                let gfns: Vec<u64> = (BASE..BASE + NR).collect();
+                memory::change(machine.dom0(), 6, id, &gfns, 0);
+            }
+        }
+        Step::Tie(id, page, at) => {
+            let Some(domain) = machine.sys.domains.get(DomId(id)) else {
+                return;
+            };
+            let frame = domain.grants.frame(0).unwrap().mfn();
+            let table = machine.sys.frames.get(frame, domain.id).unwrap();
+            let table = crate::call::page::share(machine.sys.map, table);
+            let word = (BASE + page) << 32 | 1;
+            table
+                .atomic_u64((8 + page as usize) * 8)
+                .unwrap()
+                .store(word, Ordering::SeqCst);
+            drop((table, domain));
+            machine.map(0, id, 8 + page as u32, WINDOW + at, 2);
+        }
+        Step::Destroy(id, irq) => {
+            machine.hw.irq.store(irq, Ordering::Relaxed);
+            says(machine, XEN_DOMCTL_DESTROYDOMAIN, id, &NONE);
+        }
+    }
+}
+
+/// Every page is free, the hypervisor's, or counted as a domain's that there is. Whoever has one
+/// of another's mapped, it is still that one's.
 fn check_pages(machine: &Machine) {
     let frames = machine.sys.frames;
-    let mut ram = [0u32; 3];
+    let mut ram: BTreeMap<DomId, u32> = BTreeMap::new();
     let mut free = 0;
     for mfn in RAM.start.frame().0..RAM.end.frame().0 {
         let state = frames.state(Mfn(mfn)).unwrap();
         match (state.kind(), state.owner()) {
             (Kind::Free, _) => free += 1,
-            (Kind::Ram, Some(owner)) => ram[usize::from(owner.0)] += 1,
+            (Kind::Ram, Some(owner)) => *ram.entry(owner).or_default() += 1,
             _ => {}
         }
     }
     assert_eq!(free, frames.free_pages());
-    for (guest, counted) in machine.guests.iter().zip(ram) {
-        assert_eq!(guest.tot_pages(), counted);
-        assert!(counted <= guest.domain.max_pages.load(Ordering::Relaxed));
+    for domain in machine.sys.domains.all() {
+        let counted = ram.remove(&domain.id).unwrap_or(0);
+        assert_eq!(frames.tot_pages(domain.id), counted);
+        let mut at = Gfn(0);
+        loop {
+            let (gfn, mfn, nr) = match domain.p2m.next_ram(at) {
+                RamScan::Run { gfn, mfn, nr } => (gfn, mfn, nr),
+                RamScan::Resume(next) => {
+                    at = next;
+                    continue;
+                }
+                RamScan::End => break,
+            };
+            for n in 0..nr {
+                let state = frames.state(Mfn(mfn.0 + n)).unwrap();
+                assert!(state.owner().is_some(), "{gfn:?}+{n} of {}", domain.id);
+                let ty = domain.p2m.lookup(Gfn(gfn.0 + n)).unwrap().ty;
+                assert_eq!(
+                    ty.is_ram(),
+                    state.owner() == Some(domain.id) && !ty.is_grant()
+                );
+            }
+            at = Gfn(gfn.0 + nr);
+        }
     }
+    assert_eq!(ram.len(), 0, "pages of domains that there are not: {ram:?}");
 }
 
 /// Takes everything from the domains. Returns how many pages are free then, or were but for the
 /// domains' Xen pages.
 fn end(machine: &Machine) -> u64 {
-    let frames = machine.sys.frames;
-    for guest in &machine.guests {
-        while guest.domain.p2m.relinquish(u32::MAX) != crate::p2m::Progress::Done {}
-        while crate::event::close_all(&*guest.domain, u32::MAX) != crate::event::Progress::Done {}
+    let (frames, domains) = (machine.sys.frames, &machine.sys.domains);
+    let dom0 = &machine.guests[0].domain;
+    while crate::grant::map::relinquish(dom0, u32::MAX) != Progress::Done {}
+    while dom0.p2m.relinquish(u32::MAX) != Progress::Done {}
+    while crate::event::close_all(&**dom0, u32::MAX) != crate::event::Progress::Done {}
+    for domain in domains.all().iter().filter(|d| d.id != dom0.id) {
+        while domain.destroy() != Progress::Done {}
     }
-    for guest in &machine.guests {
-        let all = frames.relinquish(guest.domain.id, Mfn(0), u32::MAX);
-        assert_eq!(all, crate::frame::Relinquished::Done);
-    }
+    machine.sys.bury_dead();
+    assert_eq!(domains.count(), 1);
+    let all = frames.relinquish(dom0.id, Mfn(0), u32::MAX);
+    assert_eq!(all, crate::frame::Relinquished::Done);
     let (start, end) = (RAM.start.frame(), RAM.end.frame());
     let states = (start.0..end.0).filter_map(|mfn| frames.state(Mfn(mfn)));
     let owned: Vec<_> = states.filter(|s| s.owner().is_some()).collect();
@@ -180,10 +313,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_calls_do_no_harm(calls in prop::collection::vec(random(), 1..300)) {
+    fn random_calls_do_no_harm(steps in prop::collection::vec(step(), 1..300)) {
         let mut machine = Machine::new();
-        for call in &calls {
-            perform(&mut machine, call);
+        for (n, step) in steps.iter().enumerate() {
+            take(&mut machine, step);
+            if n % 64 == 0 {
+                check_pages(&machine);
+            }
         }
         check_pages(&machine);
         prop_assert_eq!(end(&machine), *UNTOUCHED);

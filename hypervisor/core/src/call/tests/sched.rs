@@ -54,7 +54,7 @@ fn shutdown() {
     assert_eq!(machine.domu().op(SCHED_OP, 5, Shutdown { reason }).0, 0);
     assert_eq!(flags(machine.domu()), 0);
     assert_eq!(machine.domu().op(SCHED_OP, 2, Shutdown { reason: 1 }).0, 0);
-    assert_eq!(flags(machine.domu()), pause::DOMAIN);
+    assert_eq!(flags(machine.domu()), pause::SHUT_DOWN);
     assert_eq!(
         machine.domu().domain.life.lock().shutdown_code,
         Some(reason)
@@ -205,4 +205,21 @@ fn an_announced_event_survives_cpu_on() {
     let vcpu = domain.vcpu(1).unwrap();
     assert!(vcpu.start(&domain, Start { entry: 0, x0: 0 }));
     assert!(domain.vgic.has_deliverable(1));
+}
+
+/// A vCPU that went down and comes back as new has no area that its predecessor chose.
+#[test]
+fn a_runstate_area_ends_with_its_vcpu() {
+    use xen_abi::vcpu::RegisterRunstateMemoryArea;
+    let mut machine = Machine::new();
+    let vcpu = machine.guests[1].domain.vcpu(0).unwrap().clone();
+    let guest = machine.domu();
+    let area = RegisterRunstateMemoryArea {
+        addr: Handle(guest.page(4)),
+    };
+    let arg = guest.put(&area);
+    assert_eq!(guest.call(VCPU_OP, &[5, 0, arg]), 0);
+    assert!(vcpu.runstate.lock().is_registered());
+    vcpu.go_down();
+    assert!(!vcpu.runstate.lock().is_registered());
 }

@@ -216,9 +216,9 @@ impl Machine {
     fn wake_something(&mut self) {
         let domain = &self.domains[self.dice.below(2) as usize];
         let vcpu = &domain.vcpus()[self.dice.below(domain.vcpus().len() as u64) as usize];
-        let ended = domain.life.lock().shutdown_code.take().is_some();
+        let ended = domain.life.lock().shutdown_code.is_some();
         if ended {
-            domain.unpause();
+            domain.resume();
         } else if !vcpu.is_up() {
             vcpu.start(domain, Start { entry: 0, x0: 0 });
         } else {

@@ -76,19 +76,36 @@ fn to_a_grant_and_between_two() {
     machine.grant(2, 8, 0, 5, GTF_PERMIT_ACCESS);
     let from = machine.guests[1].page(5);
     machine.guests[1].write(from, &7u64);
-    // The one who copies must be allowed both, the two ends must be allowed each other.
+    // Who copies must be allowed both ends.
     let flags = GNTCOPY_SOURCE_GREF | GNTCOPY_DEST_GREF;
     let both = op(end(8, 1, 0), end(8, 2, 0), 8, flags);
-    assert_eq!(
-        machine.batch(0, 5, &[both])[0].status,
-        GNTST_PERMISSION_DENIED
-    );
+    assert_eq!(machine.batch(0, 5, &[both])[0].status, GNTST_OKAY);
+    let there = machine.guests[2].page(5);
+    assert_eq!(machine.guests[2].get::<u64>(there), 7);
     let own = machine.guests[0].gfn(7);
     let at = machine.guests[0].page(7);
     machine.guests[0].write(at, &9u64);
     let there = op(end(own, SELF, 0), end(8, 1, 0), 8, GNTCOPY_DEST_GREF);
     assert_eq!(machine.batch(0, 5, &[there])[0].status, GNTST_OKAY);
     assert_eq!(machine.guests[1].get::<u64>(from), 9);
+}
+
+/// Two domUs do not hear from each other (SILO): not through dom0's pages, nor within one's own.
+#[test]
+fn a_third_between_two_others() {
+    let mut machine = Machine::new();
+    let flags = GNTCOPY_SOURCE_GREF | GNTCOPY_DEST_GREF;
+    machine.grant(1, 8, 2, 5, GTF_PERMIT_ACCESS);
+    machine.grant(1, 9, 2, 6, GTF_PERMIT_ACCESS);
+    machine.grant(0, 8, 2, 5, GTF_PERMIT_ACCESS);
+    for (source, dest) in [((8, 1), (9, 1)), ((8, 0), (9, 1)), ((8, 1), (8, 0))] {
+        let between = op(end(source.0, source.1, 0), end(dest.0, dest.1, 0), 8, flags);
+        assert_eq!(
+            machine.batch(2, 5, &[between])[0].status,
+            GNTST_PERMISSION_DENIED,
+            "{source:?} {dest:?}"
+        );
+    }
 }
 
 #[test]

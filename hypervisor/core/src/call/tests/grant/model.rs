@@ -229,7 +229,6 @@ impl Model {
         };
         let status = self.machine.batch(0, 5, &[op])[0].status;
         let wanted = match (expected, dest) {
-            _ if from == 2 && to.is_some() => GNTST_PERMISSION_DENIED,
             (Err(status), _) => status,
             (_, Some(Err(_))) if same => status,
             (_, Some(Err(status))) => status,

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which CPUs and which nodes a domain uses.
+
+use super::{Answer, bitmap};
+use crate::current::Current;
+use crate::domain::Domain;
+use alloc::sync::Arc;
+use xen_abi::Payload;
+use xen_abi::domctl::{
+    NodeAffinity, VcpuAffinity, XEN_VCPUAFFINITY_FORCE, XEN_VCPUAFFINITY_HARD,
+    XEN_VCPUAFFINITY_SOFT,
+};
+use xen_abi::errno::Errno;
+
+const KNOWN: u32 = XEN_VCPUAFFINITY_HARD | XEN_VCPUAFFINITY_SOFT | XEN_VCPUAFFINITY_FORCE;
+const KINDS: u32 = XEN_VCPUAFFINITY_HARD | XEN_VCPUAFFINITY_SOFT;
+
+/// The CPUs there are.
+fn online(cur: &Current<'_>) -> u128 {
+    let bit = |cpu: u32| 1u128.checked_shl(cpu).unwrap_or(0);
+    cur.sys.sched.online().fold(0, |set, cpu| set | bit(cpu.0))
+}
+
+/// `XEN_DOMCTL_setvcpuaffinity`: where a vCPU may run and where it likes to. `EINVAL` if that is
+/// nowhere.
+pub(super) fn set_vcpu(
+    cur: &Current<'_>,
+    domain: &Arc<Domain>,
+    arg: &mut Payload,
+) -> Result<Answer, Errno> {
+    let op: VcpuAffinity = arg.get();
+    if op.flags & KINDS == 0 || op.flags & !KNOWN != 0 {
+        return Err(Errno::Inval);
+    }
+    let vcpu = domain.vcpu(op.vcpu).ok_or(Errno::Inval)?;
+    let online = online(cur);
+    if op.flags & XEN_VCPUAFFINITY_HARD != 0 {
+        let wanted = bitmap::read(cur, op.cpumap_hard)? & online;
+        if wanted == 0 {
+            return Err(Errno::Inval);
+        }
+        cur.sys.sched.set_affinity(cur.sys.hw, vcpu, wanted);
+        bitmap::write(cur, op.cpumap_hard, wanted)?;
+    }
+    if op.flags & XEN_VCPUAFFINITY_SOFT != 0 {
+        let wanted = bitmap::read(cur, op.cpumap_soft)?;
+        vcpu.sched.set_preference(wanted);
+        let effective = wanted & online & vcpu.sched.affinity();
+        bitmap::write(cur, op.cpumap_soft, effective)?;
+    }
+    Ok(Answer::Done)
+}
+
+/// `XEN_DOMCTL_getvcpuaffinity`.
+pub(super) fn get_vcpu(
+    cur: &Current<'_>,
+    domain: &Arc<Domain>,
+    arg: &mut Payload,
+) -> Result<Answer, Errno> {
+    let op: VcpuAffinity = arg.get();
+    if op.flags & KINDS == 0 || op.flags & !KNOWN != 0 {
+        return Err(Errno::Inval);
+    }
+    let vcpu = domain.vcpu(op.vcpu).ok_or(Errno::Inval)?;
+    if op.flags & XEN_VCPUAFFINITY_HARD != 0 {
+        bitmap::write(cur, op.cpumap_hard, vcpu.sched.affinity())?;
+    }
+    if op.flags & XEN_VCPUAFFINITY_SOFT != 0 {
+        bitmap::write(cur, op.cpumap_soft, vcpu.sched.preference())?;
+    }
+    Ok(Answer::Done)
+}
+
+/// The one node.
+const NODES: u128 = 1;
+
+/// `XEN_DOMCTL_setnodeaffinity`: there is one node. `EINVAL` for none.
+pub(super) fn set_node(
+    cur: &Current<'_>,
+    _: &Arc<Domain>,
+    arg: &mut Payload,
+) -> Result<Answer, Errno> {
+    let op: NodeAffinity = arg.get();
+    let wanted = bitmap::read(cur, op.nodemap)? & NODES;
+    (wanted != 0).then_some(Answer::Done).ok_or(Errno::Inval)
+}
+
+/// `XEN_DOMCTL_getnodeaffinity`.
+pub(super) fn get_node(
+    cur: &Current<'_>,
+    _: &Arc<Domain>,
+    arg: &mut Payload,
+) -> Result<Answer, Errno> {
+    let op: NodeAffinity = arg.get();
+    bitmap::write(cur, op.nodemap, NODES)?;
+    Ok(Answer::Done)
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The commands of `sysctl`.
+
+use super::*;
+use crate::fake::Event;
+use std::vec::Vec;
+use xen_abi::domctl::{Bitmap, GetDomainInfo};
+use xen_abi::sysctl::*;
+use xen_abi::{Handle, Payload};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+fn act<T, R>(machine: &mut Machine, cmd: u32, arg: &T) -> (i64, R)
+where
+    T: IntoBytes + Immutable,
+    R: FromBytes + IntoBytes,
+{
+    let mut u = Payload::ZERO;
+    u.set(arg);
+    let op = Sysctl {
+        cmd,
+        interface_version: XEN_SYSCTL_INTERFACE_VERSION,
+        u,
+    };
+    let dom0 = machine.dom0();
+    let at = dom0.put(&op);
+    let result = dom0.call(SYSCTL, &[at]);
+    (result, dom0.get::<Sysctl>(at).u.get())
+}
+
+/// As Xen answers to zeroes.
+#[test]
+fn no_arguments() {
+    let mut answers = [ENOSYS; 40];
+    for cmd in [1, 3, 4, 6, 7, 8, 9, 16, 17] {
+        answers[cmd] = 0;
+    }
+    for (cmd, answer) in [
+        (14, EFAULT),
+        (18, EINVAL),
+        (19, EINVAL),
+        (20, EOPNOTSUPP),
+        (30, EOPNOTSUPP),
+    ] {
+        answers[cmd] = answer;
+    }
+    let mut machine = Machine::new();
+    for (cmd, answer) in answers.iter().enumerate() {
+        let (result, _): (_, u64) = act(&mut machine, cmd as u32, &[0u64; 16]);
+        assert_eq!(result, *answer, "{cmd}");
+    }
+}
+
+#[test]
+fn the_machine() {
+    let mut machine = Machine::new();
+    let (result, info): (_, PhysInfo) = act(&mut machine, XEN_SYSCTL_PHYSINFO, &[0u64; 16]);
+    assert_eq!(result, 0);
+    assert_eq!((info.nr_cpus, info.max_cpu_id, info.nr_nodes), (1, 0, 1));
+    assert_eq!(info.cpu_khz, 62_500);
+    assert_eq!(info.total_pages, machine.sys.frames.total_pages());
+    assert_eq!(info.free_pages, machine.sys.frames.free_pages());
+    assert_eq!(info.max_mfn, 0x40bff);
+    let (_, id): (_, SchedId) = act(&mut machine, XEN_SYSCTL_SCHED_ID, &[0u64; 16]);
+    assert_eq!(id.sched_id, 6);
+    let (_, topo): (_, CpuTopoInfo) = act(&mut machine, XEN_SYSCTL_CPUTOPOINFO, &[0u64; 16]);
+    assert_eq!(topo.num_cpus, 1);
+    let (_, numa): (_, NumaInfo) = act(&mut machine, XEN_SYSCTL_NUMAINFO, &[0u64; 16]);
+    assert_eq!(numa.num_nodes, 1);
+}
+
+#[test]
+fn all_domains_in_order() {
+    let mut machine = Machine::new();
+    let empty = GetDomainInfo::new_zeroed();
+    let at = machine.dom0().put(&[empty; 4]);
+    let mut list = |first_domain, max_domains| {
+        let arg = GetDomainInfoList {
+            first_domain,
+            _pad0: 0,
+            max_domains,
+            buffer: Handle(at),
+            num_domains: 9,
+            _pad1: 0,
+        };
+        let (result, op): (_, GetDomainInfoList) =
+            act(&mut machine, XEN_SYSCTL_GETDOMAININFOLIST, &arg);
+        assert_eq!(result, 0);
+        let infos: [GetDomainInfo; 4] = machine.dom0().get(at);
+        let named = infos.iter().take(op.num_domains as usize);
+        named.map(|i| i.domain).collect::<Vec<_>>()
+    };
+    assert_eq!(list(0, 4), [0, 1, 2]);
+    assert_eq!(list(1, 1), [1]);
+    assert_eq!(list(2, 4), [2]);
+    assert_eq!(list(3, 4), [0u16; 0]);
+    assert_eq!(list(u16::MAX, 4), [0u16; 0]);
+}
+
+#[test]
+fn the_pool() {
+    let mut machine = Machine::new();
+    let map = machine.dom0().put(&[u64::MAX]);
+    let arg = |op, cpupool_id| CpupoolOp {
+        op,
+        cpupool_id,
+        sched_id: 0,
+        domid: 0,
+        cpu: 0,
+        n_dom: 0,
+        cpumap: Bitmap {
+            bitmap: Handle(map),
+            nr_bits: 64,
+            _pad: 0,
+        },
+    };
+    let (result, pool): (_, CpupoolOp) = act(&mut machine, XEN_SYSCTL_CPUPOOL_OP, &arg(3, 0));
+    assert_eq!((result, pool.sched_id, pool.n_dom), (0, 6, 3));
+    assert_eq!(machine.dom0().get::<u64>(map), 1);
+    for id in [1, u32::MAX] {
+        let (result, _): (_, u64) = act(&mut machine, XEN_SYSCTL_CPUPOOL_OP, &arg(3, id));
+        assert_eq!(result, ENOENT);
+    }
+}
+
+#[test]
+fn the_console() {
+    let mut machine = Machine::new();
+    machine
+        .hw
+        .console
+        .lock()
+        .unwrap()
+        .extend_from_slice(&[b'x'; 300]);
+    let buffer = machine.dom0().put(&[0u8; 256]);
+    let mut read = |incremental, index, count| {
+        let arg = ReadConsole {
+            clear: 0,
+            incremental,
+            pad0: 0,
+            pad1: 0,
+            index,
+            buffer: Handle(buffer),
+            count,
+            _pad: 0,
+        };
+        let (result, op): (_, ReadConsole) = act(&mut machine, XEN_SYSCTL_READCONSOLE, &arg);
+        (result, op.index, op.count)
+    };
+    assert_eq!(read(0, 0, 256), (0, 256, 256));
+    assert_eq!(read(1, 256, 256), (0, 300, 44));
+    assert_eq!(read(1, 300, 256), (0, 300, 0));
+    let keys = machine.dom0().put(&[b'q', b'g']);
+    machine.hw.take_events();
+    let arg = DebugKeys {
+        keys: Handle(keys),
+        nr_keys: 2,
+        _pad: 0,
+    };
+    let (result, _): (_, u64) = act(&mut machine, XEN_SYSCTL_DEBUG_KEYS, &arg);
+    assert_eq!(result, 0);
+    let pressed = [Event::DebugKey(b'q'), Event::DebugKey(b'g')];
+    assert_eq!(machine.hw.take_events(), pressed);
+}

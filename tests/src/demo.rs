@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The demonstration (`make run`): the guest stub as dom0 moves data between disks and pages of a domU, once with
+//! devices that see caches and once with devices that do not. It judges itself; here is judged, too, what is on the
+//! disks afterwards.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::console::Console;
+use crate::domu::{self, DomU};
+use crate::error::{Context, Result, fail};
+use crate::machine::{Gic, Hypervisor, Machine, Payload};
+use crate::noise::noise;
+use crate::workspace::{target, write_whole};
+
+/// For each line of the console, and for the end.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Blocks, as the stub counts them (`guest-stub/src/demo/steps.rs`).
+const BLOCK: usize = 4096;
+const BLOCKS: usize = 32;
+/// What the domU writes, in blocks.
+const FROM_DOMU: usize = 4;
+/// What the broken dispatch writes instead of the domU's page.
+const FROM_BROKEN: usize = 8;
+const FROM_DOMU_AGAIN: usize = 12;
+/// Blocks of a transfer.
+const COUNT: usize = 4;
+
+/// Seeds of patterns (`guest-stub/src/demo/pattern.rs`).
+const OF_HOST: u64 = 0x686f_7374;
+const OF_DOMU: u64 = 0x646f_6d75;
+const OF_DOM0: u64 = 0x646f_6d30;
+
+/// The disks, in the order in which the stub finds them; the last one is used for what comes after the fix.
+const DISKS: [&str; 3] = [
+    "virtio-blk-device",
+    "virtio-blk-pci,disable-legacy=on,romfile=",
+    "nvme,serial=1",
+];
+
+/// Whether devices see what is in caches: what QEMU's device tree says (all do), or without that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Devices {
+    /// `dma-coherent`.
+    Coherent,
+    /// Not so.
+    NonCoherent,
+}
+
+/// What must be on the console in the end.
+const VERDICTS: [&str; 4] = [
+    "DEMO fixed: ok",
+    "DEMO broken: shown",
+    "DEMO check: ok",
+    "DEMO: passed",
+];
+
+/// Runs the demonstration on `hypervisor` with both kinds of devices, its console on standard output.
+///
+/// # Errors
+/// When something is missing, or what was to be shown was not.
+pub fn show(hypervisor: Hypervisor) -> Result<()> {
+    for devices in [Devices::Coherent, Devices::NonCoherent] {
+        let (number, what) = match devices {
+            Devices::Coherent => (1, "a machine whose devices see caches"),
+            Devices::NonCoherent => (2, "the same machine, but its devices do not see caches"),
+        };
+        println!("\n=== {number} of 2: {what} ===\n");
+        let name = format!("{hypervisor}-run{number}");
+        run(hypervisor, Gic::V3, devices, &name, |line| {
+            println!("{line}")
+        })?;
+    }
+    println!(
+        "\nThe demonstration has shown on {hypervisor} what it is to show; the disks hold what they should."
+    );
+    Ok(())
+}
+
+/// Runs it once. `name` makes file names; `show` is given each line of the console.
+///
+/// # Errors
+/// When something is missing, or what was to be shown was not.
+pub fn run(
+    hypervisor: Hypervisor,
+    gic: Gic,
+    devices: Devices,
+    name: &str,
+    show: impl Fn(&str),
+) -> Result<()> {
+    let scratch = |suffix: String| target("scratch").join(format!("{name}{suffix}"));
+    let images: Vec<_> = (0..DISKS.len())
+        .map(|number| scratch(format!("-disk{number}.img")))
+        .collect();
+    for image in &images {
+        write_whole(image, &before())?;
+    }
+    let machine = machine(
+        hypervisor,
+        gic,
+        devices,
+        &images,
+        &scratch(".dtb".to_owned()),
+    )?;
+    let log = target("logs").join(format!("{name}.log"));
+    let mut console = Console::start(&machine, &log)?;
+    while !console.transcript().contains("DEMO: ") {
+        show(&console.expect("\n", LIMIT)?);
+    }
+    console.wait_for_end(LIMIT)?;
+    show(console.rest().trim_end());
+    let transcript = console.transcript();
+    for verdict in VERDICTS {
+        if !transcript.contains(verdict) {
+            return Err(console.failure(&format!("the stub did not say '{verdict}'")));
+        }
+    }
+    let not_coherent = match devices {
+        Devices::Coherent => 0,
+        Devices::NonCoherent => 1,
+    };
+    if transcript.matches("(not coherent").count().min(1) != not_coherent {
+        return Err(console.failure("the stub takes its devices for others than they are"));
+    }
+    for (number, image) in images.iter().enumerate() {
+        judge(image, number, DISKS.len())?;
+        fs::remove_file(image).context(|| format!("removing {}", image.display()))?;
+    }
+    Ok(())
+}
+
+fn machine(
+    hypervisor: Hypervisor,
+    gic: Gic,
+    devices: Devices,
+    images: &[PathBuf],
+    tree: &Path,
+) -> Result<Machine> {
+    let stub = target("guest-stub.img");
+    if !stub.exists() {
+        return fail(format!(
+            "{} is missing: `make build` makes it",
+            stub.display()
+        ));
+    }
+    let mut machine = Machine {
+        payload: Payload::Image(stub.clone()),
+        gic,
+        cpus: 2,
+        dom0_args: "demo".to_owned(),
+        ..Machine::new(hypervisor)
+    };
+    // Devices on MMIO are those of virtio 1, as on PCI.
+    machine.attach("-global", "virtio-mmio.force-legacy=false");
+    for (number, (device, image)) in DISKS.iter().zip(images).enumerate() {
+        let file = image.display().to_string().replace(',', ",,");
+        machine.attach(
+            "-drive",
+            &format!("if=none,id=disk{number},format=raw,file={file}"),
+        );
+        machine.attach("-device", &format!("{device},drive=disk{number}"));
+    }
+    let domu = DomU::new(stub, "demo");
+    domu::add_with(&mut machine, &[domu], tree, |source| match devices {
+        Devices::Coherent => source.to_owned(),
+        Devices::NonCoherent => source.replace("dma-coherent;", ""),
+    })?;
+    Ok(machine)
+}
+
+/// What is on a disk before.
+fn before() -> Vec<u8> {
+    noise(OF_HOST, BLOCKS * BLOCK)
+}
+
+/// What must be on disk `number` of `count` afterwards.
+fn after(number: usize, count: usize) -> Vec<u8> {
+    let mut content = before();
+    let mut put = |block: usize, seed: u64, blocks: usize| {
+        let bytes = noise(seed, blocks * BLOCK);
+        content[block * BLOCK..][..bytes.len()].copy_from_slice(&bytes);
+    };
+    put(FROM_DOMU, OF_DOMU + number as u64, COUNT);
+    if number + 1 == count {
+        put(FROM_BROKEN, OF_DOM0, 1);
+        put(FROM_DOMU_AGAIN, OF_DOM0, COUNT);
+    }
+    content
+}
+
+fn judge(image: &Path, number: usize, count: usize) -> Result<()> {
+    let found = fs::read(image).context(|| format!("reading {}", image.display()))?;
+    let wanted = after(number, count);
+    match found.iter().zip(&wanted).position(|(a, b)| a != b) {
+        None => Ok(()),
+        Some(at) => fail(format!(
+            "{}: what is on the disk is wrong from byte {at:#x} on",
+            image.display()
+        )),
+    }
+}
