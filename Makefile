@@ -7,10 +7,10 @@ HARNESS := cargo run --quiet --package tests --
 ON_XEN := $(filter xen,$(HV))
 
 .DEFAULT_GOAL := help
-.PHONY: help tools deps build hypervisor guest-stub run linux check unit boots list test test-full bench symbolize clean distclean
+.PHONY: help tools deps build hypervisor guest-stub run linux check unit boots list conformance test test-full bench symbolize clean distclean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
 tools: ## install the programs that building and testing need
 	@scripts/deps.sh
@@ -46,6 +46,9 @@ boots: $(if $(ON_XEN),guest-stub,build) ## QEMU tests; FILTER="disk soak/45s" by
 
 list: tools ## names of the QEMU tests
 	@$(HARNESS) list
+
+conformance: $(if $(ON_XEN),guest-stub,build) ## what a guest must see, on all machines: target/conformance/index.html; HV=xen on real Xen, FAMILY="grant event"
+	@$(HARNESS) conformance $(FAMILY)
 
 test: check unit build ## everything short: check, unit, build, and the short QEMU tests
 	@$(HARNESS) boots

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A small kernel at EL1 that runs as dom0 and measures (`bench` on its command line) or checks (`check`) the
-//! hypervisor under it, or as dom0 and as domU demonstrates DMA to pages of another domain (`demo`).
+//! hypervisor under it, or names its checks (`list`); or as dom0 and as domU demonstrates DMA to pages of another domain
+//! (`demo`); or as domU does what the checks ask (`peer`).
 #![no_std]
 #![no_main]
 
@@ -9,6 +10,7 @@ mod console;
 mod demo;
 mod drivers;
 mod machine;
+mod peer;
 mod suite;
 mod text;
 mod xen;
@@ -31,7 +33,7 @@ extern "C" fn boot_main(tree: u64, first_count: u64) -> ! {
     gic::start();
     let mut words = dt::facts().arguments.split_whitespace();
     let is_verb = |word: &&str| {
-        ["bench", "check", "demo"]
+        ["bench", "check", "list", "demo", "peer"]
             .iter()
             .any(|verb| word.starts_with(verb))
     };
@@ -39,8 +41,10 @@ extern "C" fn boot_main(tree: u64, first_count: u64) -> ! {
     match verb.map(|verb| verb.split_once('=').unwrap_or((verb, ""))) {
         Some(("bench", _)) => bench::run(first_count),
         Some(("check", filter)) => suite::run(filter),
+        Some(("list", _)) => suite::list(),
         Some(("demo", which)) => demo::run(which),
-        _ => println!("guest-stub: say bench, check or demo on the command line"),
+        Some(("peer", _)) => peer::run(),
+        _ => println!("guest-stub: say bench, check, list, demo or peer on the command line"),
     }
     psci::system_off()
 }

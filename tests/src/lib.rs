@@ -6,10 +6,12 @@
 //!   [`dom0`] talks to a booted dom0; [`domu`] adds domains of the device tree.
 //! - [`demo`] runs and judges the demonstration.
 //! - [`scenario`] holds the tests proper, with [`pairwise`] choosing the machines; [`runner`] selects, runs and counts;
-//!   [`tap`] judges what the guest stub printed.
+//!   [`tap`] reads what the guest stub printed.
+//! - [`conformance`] runs the guest stub's suite and reports it for both hypervisors.
 //! - [`bench`] compares costs with Xen's; [`symbolize`] reads backtraces.
 
 pub mod bench;
+pub mod conformance;
 pub mod console;
 pub mod cpio;
 pub mod debian;

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 
 use tests::error::{Result, fail};
 use tests::machine::{Hypervisor, Machine};
-use tests::{bench, debian, demo, initramfs, runner, symbolize};
+use tests::{bench, conformance, debian, demo, initramfs, runner, symbolize};
 
-const USAGE: &str =
-    "usage: tests fetch             fetch Debian's packages, build the initramfs archives
+const USAGE: &str = "usage: tests fetch             fetch Debian's packages, build the archives
        tests list              name all scenarios
        tests boots [--full] [NAME...]   run scenarios whose name contains a NAME
        tests demo              the demonstration
        tests linux             Debian's Linux as dom0 on this terminal
+       tests conformance [FAMILY...]    check what a guest sees, on all machines, and report
        tests bench             compare instruction counts with Xen's
        tests symbolize         name the addresses in a log on standard input
 environment: HV=xenolith|xen, JOBS=N at a time, RECORD=1, XENOLITH_TIMEOUT_SCALE=X";
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         "boots" => boots(rest),
         "demo" => demonstrate(),
         "linux" => linux(),
+        "conformance" => conform(rest),
         "bench" => bench::compare(),
         "symbolize" => symbolize::filter(),
         _ => fail(USAGE),
@@ -64,6 +65,11 @@ fn boots(arguments: &[String]) -> Result<()> {
         filters: filters.into_iter().cloned().collect(),
         jobs: jobs()?,
     })
+}
+
+fn conform(families: &[String]) -> Result<()> {
+    debian::fetch_all()?;
+    conformance::run(Hypervisor::from_environment()?, families, jobs()?)
 }
 
 /// Two at a time unless `JOBS` says otherwise: a boot keeps about one core busy.

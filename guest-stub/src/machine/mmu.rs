@@ -148,6 +148,11 @@ pub(crate) fn with_table<R>(table: u64, body: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Has the gigabyte at `address` translated by the table at `table` from then on.
+pub(super) fn set_table(address: u64, table: u64) {
+    set_entry(address, table | NEXT_TABLE);
+}
+
 /// Changes the entry of a gigabyte that nobody else uses.
 fn set_entry(address: u64, entry: u64) {
     // SAFETY: link.ld sets the page aside for this table; its entries are atomics.

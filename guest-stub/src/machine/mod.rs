@@ -16,3 +16,4 @@ pub(crate) mod psci;
 pub(crate) mod smp;
 pub(crate) mod sysreg;
 pub(crate) mod timer;
+pub(crate) mod window;

@@ -9,7 +9,7 @@ use super::psci::{self, AFFINITY_INFO, CPU_OFF, CPU_ON};
 use super::{barrier, gic, timer};
 
 /// Microseconds after which a CPU is taken for lost.
-const PATIENCE: u64 = 5_000_000;
+const PATIENCE: u64 = 20_000_000;
 const STACK: usize = 32 * 1024;
 
 #[repr(C, align(16))]
@@ -69,14 +69,20 @@ pub(crate) fn run(number: usize, job: fn()) -> bool {
     finished(number)
 }
 
+/// Time from a CPU's being off, by PSCI, until it is started again. Xen says that a CPU is off a little before it is; one
+/// that is started in between does not come up.
+const OFF: u64 = 5_000;
+
 /// Switches CPU `number` off; whether PSCI says so.
 pub(crate) fn stop(number: usize) -> bool {
     post(number, || {
         psci::hvc(CPU_OFF, [0; 3]);
     });
-    timer::wait_until(PATIENCE, || {
+    let off = timer::wait_until(PATIENCE, || {
         psci::call(AFFINITY_INFO, [affinity(number), 0, 0]) == 1
-    })
+    });
+    timer::delay(OFF);
+    off
 }
 
 /// Every CPU but the first, on its own stack.

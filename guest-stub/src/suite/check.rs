@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a check is, and how it says what it saw.
 
+use core::fmt;
+
 use crate::machine::exception::Fault;
 use crate::text::Text;
 
@@ -17,43 +19,58 @@ pub(super) enum Failure {
 
 pub(super) type Outcome = Result<(), Failure>;
 
-/// What Xen 4.20 does with a check.
-pub(super) enum OnXen {
+/// What is known of a check on one hypervisor.
+pub(super) enum Known {
     Passes,
-    /// Fails it: ours is better, and why.
+    /// Fails it, and why that is accepted.
     Differs(&'static str),
     /// Does not come back from it.
     Hangs(&'static str),
 }
 
-/// One check.
+/// One check: one promise.
 pub(super) struct Check {
     pub(super) name: &'static str,
     pub(super) run: fn() -> Outcome,
-    pub(super) on_xen: OnXen,
+    pub(super) on_xen: Known,
+    pub(super) on_xenolith: Known,
 }
 
-/// A check that Xen passes.
+/// A check that both pass.
 pub(super) const fn check(name: &'static str, run: fn() -> Outcome) -> Check {
     Check {
         name,
         run,
-        on_xen: OnXen::Passes,
+        on_xen: Known::Passes,
+        on_xenolith: Known::Passes,
     }
 }
 
 impl Check {
-    /// Xen fails it.
+    /// Xen fails it: ours is better, and why.
     pub(super) const fn differs(mut self, reason: &'static str) -> Self {
-        self.on_xen = OnXen::Differs(reason);
+        self.on_xen = Known::Differs(reason);
         self
     }
 
     /// Xen does not survive it.
     pub(super) const fn hangs(mut self, reason: &'static str) -> Self {
-        self.on_xen = OnXen::Hangs(reason);
+        self.on_xen = Known::Hangs(reason);
         self
     }
+
+    /// Xen passes it, and Xenolith does not: on purpose or for now, and why.
+    pub(super) const fn unlike_xen(mut self, reason: &'static str) -> Self {
+        self.on_xenolith = Known::Differs(reason);
+        self
+    }
+}
+
+/// A check for each row: an expression and the value it must have.
+macro_rules! rows {
+    ($($name:expr, $is:expr => $want:expr $(, $known:ident $reason:expr)?;)*) => {
+        &[$($crate::suite::check::check($name, || $crate::suite::check::equal($is, $want))$(.$known($reason))?),*]
+    };
 }
 
 /// Fails the check with an explanation.
@@ -82,7 +99,13 @@ macro_rules! ensure_eq {
     }};
 }
 
-pub(super) use {ensure, ensure_eq, fail};
+pub(super) use {ensure, ensure_eq, fail, rows};
+
+/// Fails the check unless two values are the same.
+pub(super) fn equal<T: PartialEq + fmt::Debug>(is: T, want: T) -> Outcome {
+    ensure!(is == want, "it is {is:?}, not {want:?}");
+    Ok(())
+}
 
 /// The fault that an attempt must have ended in.
 pub(super) fn fault<R>(attempt: Result<R, Fault>, what: &str) -> Result<Fault, Failure> {

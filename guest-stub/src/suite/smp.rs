@@ -17,7 +17,7 @@ use crate::xen::hypercall::hypercall;
 
 const OTHER: usize = 1;
 const PRIORITY: u8 = 0xa0;
-const LATE: u64 = 2_000_000;
+const LATE: u64 = 10_000_000;
 /// SGI that asks.
 const PING: u32 = 1;
 /// SGI that answers.

@@ -12,6 +12,7 @@
 )]
 
 use crate::current::Current;
+use crate::domain::create::map_gicv;
 use crate::hw::El1Reg;
 use crate::p2m::{Access, FaultOutcome};
 use crate::trap::abort::{DataAbort, Fault, InstrAbort, MmioAccess};
@@ -244,6 +245,9 @@ fn data_abort(cur: &mut Current<'_>, abort: DataAbort, syndrome: Syndrome) {
     };
     let access = if write { Access::Write } else { Access::Read };
     if abort.ipa_valid() && cur.domain.p2m.resolve_fault(ipa, access) == FaultOutcome::Retry {
+        return;
+    }
+    if abort.ipa_valid() && cur.domain.is_gicv(ipa) && map_gicv(cur.domain).is_ok() {
         return;
     }
     let transient = denied || matches!(abort.fault(), Fault::Translation { .. });

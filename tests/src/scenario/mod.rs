@@ -3,6 +3,7 @@
 
 mod anywhere;
 mod boot;
+mod conformance;
 mod demo;
 mod disk;
 mod dmesg;
@@ -16,7 +17,6 @@ mod panic;
 mod pvdisk;
 mod refusal;
 mod stray;
-mod stub;
 
 use std::path::PathBuf;
 
@@ -111,7 +111,7 @@ impl Stage {
 pub fn all() -> Vec<Scenario> {
     [
         refusal::scenarios(),
-        stub::scenarios(),
+        conformance::scenarios(),
         boot::scenarios(),
         dom0less::scenarios(),
         demo::scenarios(),

@@ -18,11 +18,9 @@ pub(super) fn console_io(cur: &mut Current<'_>, [cmd, count, buffer, ..]: Args) 
     if cmd != CONSOLEIO_WRITE && cmd != CONSOLEIO_READ {
         return Err(Errno::NoSys);
     }
-    if i32::try_from(count).is_err() {
-        return Err(Errno::TooBig);
-    }
     match cmd {
         CONSOLEIO_WRITE => write(cur, count, Gva(buffer)),
+        _ if i32::try_from(count).is_err() => Err(Errno::TooBig),
         _ => read(cur, count, Gva(buffer)),
     }
 }

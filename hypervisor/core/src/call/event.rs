@@ -107,7 +107,8 @@ fn bind_interdomain(cur: &Current<'_>, op: &mut BindInterdomain) -> Result<(), E
         DOMID_SELF => cur.domain.clone(),
         id => by_id(cur, id)?,
     };
-    may_talk(cur.domain, &remote)?;
+    // Of two that may not talk neither has a port for the other.
+    may_talk(cur.domain, &remote).map_err(|_| Errno::Inval)?;
     let local: Arc<dyn EventDomain> = cur.domain.clone();
     let remote: Arc<dyn EventDomain> = remote;
     op.local_port = event::bind_interdomain(&local, &remote, op.remote_port)?;

@@ -164,7 +164,6 @@ pub fn domu(sys: &'static System, id: DomId, config: &CreateConfig) -> Result<Ar
     )?;
     *domain.handle.lock() = config.handle;
     domain.vgic.link_ppi(PPI_VIRT_TIMER, &*domain);
-    map_gicv(&domain)?;
     Ok(domain)
 }
 
@@ -180,7 +179,8 @@ pub fn region_ends(layout: &GicLayout) -> alloc::vec::Vec<u32> {
     ends.collect()
 }
 
-/// Gives a domain with a GICv2 the hardware's CPU interface.
+/// Gives a domain with a GICv2 the hardware's CPU interface. For one with a limit for its tables
+/// that is when it first uses it: there are none when it is made.
 ///
 /// # Errors
 /// `ENOMEM` without the tables.

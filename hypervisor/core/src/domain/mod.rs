@@ -29,6 +29,7 @@ use core::sync::atomic::{
 use life::Life;
 use spin::Once;
 use vcpu::Vcpu;
+use xen_abi::arch_arm::GUEST_GICC_SIZE;
 use xen_abi::errno::Errno;
 use xen_abi::xen::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
 use xen_pages::XenPage;
@@ -302,6 +303,12 @@ impl Domain {
         inside(&self.gic_layout.gicd)
             || self.gic_layout.gicr.iter().any(inside)
             || self.uart.get().is_some_and(|uart| inside(&uart.range))
+    }
+
+    /// True if `ipa` is where a GICv2's CPU interface belongs, which is the hardware's GICV.
+    pub fn is_gicv(&self, ipa: Ipa) -> bool {
+        let inside = |(start, _): (Ipa, u64)| ipa.0.wrapping_sub(start.0) < GUEST_GICC_SIZE;
+        self.sys.guest_hw.gic.gicv.is_some() && self.gic_layout.gicc.is_some_and(inside)
     }
 
     /// An access of vCPU `vcpu` to an emulated device: a write of that value, or a read, whose

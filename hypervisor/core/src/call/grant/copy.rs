@@ -49,8 +49,10 @@ fn domain<'a>(
 ) -> Result<&'a Domain, GrantError> {
     match ptr.domid {
         DOMID_SELF => Ok(cur.domain),
-        _ if !granted => Err(GrantError::Denied),
-        domid => peer.find(cur, domid),
+        domid => {
+            let found = peer.find(cur, domid)?;
+            granted.then_some(found).ok_or(GrantError::Denied)
+        }
     }
 }
 

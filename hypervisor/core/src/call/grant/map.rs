@@ -7,8 +7,7 @@ use crate::current::Current;
 use crate::grant::map::{Request, find, finish, take};
 use crate::grant::{GrantError, Mapping, map as grant_map};
 use xen_abi::grant::{
-    GNTMAP_APPLICATION_MAP, GNTMAP_CONTAINS_PTE, GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP,
-    GNTMAP_READONLY, MapGrantRef, UnmapGrantRef,
+    GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY, MapGrantRef, UnmapGrantRef,
 };
 
 pub(super) fn map(cur: &Current<'_>, batch: &mut [MapGrantRef]) {
@@ -19,11 +18,11 @@ pub(super) fn map(cur: &Current<'_>, batch: &mut [MapGrantRef]) {
 }
 
 fn map_one(cur: &Current<'_>, peer: &mut Peer, op: &mut MapGrantRef) -> Result<(), GrantError> {
-    const NOT_ON_ARM: u32 = GNTMAP_DEVICE_MAP | GNTMAP_APPLICATION_MAP | GNTMAP_CONTAINS_PTE;
     if op.flags & (GNTMAP_DEVICE_MAP | GNTMAP_HOST_MAP) == 0 {
         return Err(GrantError::BadReference);
     }
-    if op.flags & NOT_ON_ARM != 0 {
+    // The other flags are not for Arm.
+    if op.flags & !(GNTMAP_HOST_MAP | GNTMAP_READONLY) != 0 {
         return Err(GrantError::General);
     }
     let owner = peer.find(cur, op.dom)?;

@@ -3,7 +3,7 @@
 
 use super::Call;
 use crate::addr::{DomId, Gfn, Mfn};
-use crate::call::access::{Class, by_any_id, resolve};
+use crate::call::access::{Class, by_id, resolve};
 use crate::call::{CallResult, OK};
 use crate::current::Current;
 use crate::domain::Domain;
@@ -15,6 +15,7 @@ use xen_abi::memory::{
     XENMAPSPACE_GMFN_FOREIGN, XENMAPSPACE_GMFN_RANGE, XENMAPSPACE_GRANT_TABLE,
     XENMAPSPACE_SHARED_INFO,
 };
+use xen_abi::xen::DOMID_XEN;
 
 /// `XENMEM_add_to_physmap`.
 pub(super) fn add(cur: &Current<'_>, call: Call) -> CallResult {
@@ -114,11 +115,12 @@ fn map_foreign(
     from: Gfn,
     gfn: Gfn,
 ) -> Result<(), Errno> {
-    let owner = by_any_id(cur, foreign.0)?;
-    if owner.id == domain.id {
+    if foreign.0 == DOMID_XEN {
+        // Of Xenolith's own pages none is shared this way.
         return Err(Errno::Inval);
     }
-    if !domain.role.control {
+    let owner = by_id(cur, foreign.0)?;
+    if owner.id == domain.id || !domain.role.control {
         return Err(Errno::Perm);
     }
     if owner.is_dying() {

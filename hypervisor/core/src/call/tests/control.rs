@@ -93,7 +93,9 @@ fn hypfs_has_a_version() {
     let mut machine = Machine::new();
     assert_eq!(machine.dom0().call(HYPFS_OP, &[0]), 1);
     assert_eq!(machine.domu().call(HYPFS_OP, &[0]), EPERM);
-    for op in [1, 2, 3] {
+    assert_eq!(machine.dom0().call(HYPFS_OP, &[0, 1]), EINVAL);
+    for op in [1, 2] {
         assert_eq!(machine.dom0().call(HYPFS_OP, &[op]), ENOSYS);
     }
+    assert_eq!(machine.dom0().call(HYPFS_OP, &[3]), EOPNOTSUPP);
 }

@@ -97,7 +97,7 @@ fn refusals() {
     assert_eq!(alloc(&mut machine.guests[silo], SELF, 2).0, EPERM);
     assert_eq!(alloc(&mut machine.guests[silo], 0, SELF).0, EPERM);
     assert_eq!(alloc(&mut machine.guests[dom0], 1, 2).0, EPERM, "two domUs");
-    assert_eq!(bind(&mut machine.guests[silo], 2, 1).0, EPERM);
+    assert_eq!(bind(&mut machine.guests[silo], 2, 1).0, EINVAL);
     assert_eq!(bind(&mut machine.guests[silo], NOBODY, 1).0, ESRCH);
     assert_eq!(status(machine.domu(), 0, 1).0, EPERM);
     assert_eq!(alloc(machine.dom0(), SELF, SELF), (0, 1));

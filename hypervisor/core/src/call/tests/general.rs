@@ -197,7 +197,8 @@ fn console() {
     assert_eq!(guest.call(CONSOLE_IO, &[0, 5, NOWHERE]), EFAULT);
     assert_eq!(guest.call(CONSOLE_IO, &[1, 5, at]), 0);
     assert_eq!(guest.call(CONSOLE_IO, &[2, 5, at]), ENOSYS);
-    assert_eq!(guest.call(CONSOLE_IO, &[0, 1 << 31, at]), E2BIG);
+    assert_eq!(guest.call(CONSOLE_IO, &[1, 1 << 31, at]), E2BIG);
+    assert_eq!(guest.call(CONSOLE_IO, &[0, 1 << 31, NOWHERE]), EFAULT);
     assert_eq!(machine.domu().call(CONSOLE_IO, &[0, 1, at]), EPERM);
 }
 

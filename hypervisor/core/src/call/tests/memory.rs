@@ -195,7 +195,14 @@ fn foreign_refusals() {
     assert_eq!(machine.dom0().op(MEMORY_OP, 23, batch(1, 3)).0, EOPNOTSUPP);
     assert_eq!(machine.dom0().op(MEMORY_OP, 23, batch(1, 5)).0, EOPNOTSUPP);
     assert_eq!(machine.dom0().op(MEMORY_OP, 23, batch(1, 4)).0, EFAULT);
-    for (who, owner, answer) in [(0, 0, -22), (0, NOBODY, -3), (1, 2, -1), (1, 0, -1)] {
+    for (who, owner, answer) in [
+        (0, 0, -1),
+        (0, SELF, -3),
+        (0, 0x7ff2, -22),
+        (0, NOBODY, -3),
+        (1, 2, -1),
+        (1, 0, -1),
+    ] {
         let guest = &mut machine.guests[who];
         let idx = guest.put(&DOMU_GFN);
         let gfn = guest.put(&0x20u64);

@@ -53,6 +53,7 @@ fn what_xen_refuses() {
         (1, 8, WINDOW, 1, GNTST_GENERAL_ERROR),
         (1, 8, WINDOW, 2 | 8, GNTST_GENERAL_ERROR),
         (1, 8, WINDOW, 2 | 16, GNTST_GENERAL_ERROR),
+        (1, 8, WINDOW, 2 | 1 << 16, GNTST_GENERAL_ERROR),
         (1, 10, WINDOW, 2, GNTST_BAD_PAGE),
         (1, 8, u64::MAX >> 12, 2 | 4, GNTST_GENERAL_ERROR),
         (0, 8, WINDOW, 2, GNTST_GENERAL_ERROR),
