@@ -20,10 +20,8 @@ const PIECE: usize = 60;
 
 /// Ctrl-a, three times.
 const SWITCH: &str = "\x01\x01\x01";
-const SWITCHED_TO_XENOLITH: &str =
-    "*** Serial input to Xenolith (type 'CTRL-a' three times to switch input)\n";
-const SWITCHED_TO_DOM0: &str =
-    "*** Serial input to DOM0 (type 'CTRL-a' three times to switch input)\n";
+/// How often the input may have to be switched to come to a certain place: there are few domains here.
+const SWITCHES: u32 = 8;
 
 /// A dom0 that has reached userspace.
 pub struct Dom0 {
@@ -104,8 +102,7 @@ impl Dom0 {
     /// # Errors
     /// When Xenolith does not say so.
     pub fn input_to_hypervisor(&mut self) -> Result<()> {
-        self.console.send(SWITCH)?;
-        self.console.expect(SWITCHED_TO_XENOLITH, COMMAND).map(drop)
+        self.input_to("Xenolith")
     }
 
     /// Switches the console's input back to dom0.
@@ -113,8 +110,24 @@ impl Dom0 {
     /// # Errors
     /// When Xenolith does not say so.
     pub fn input_to_dom0(&mut self) -> Result<()> {
-        self.console.send(SWITCH)?;
-        self.console.expect(SWITCHED_TO_DOM0, COMMAND).map(drop)
+        self.input_to("DOM0")
+    }
+
+    /// The input goes round: hypervisor, dom0, each domU with a console.
+    fn input_to(&mut self, place: &str) -> Result<()> {
+        for _ in 0..SWITCHES {
+            self.console.send(SWITCH)?;
+            self.console.expect("*** Serial input to ", COMMAND)?;
+            let reached = self
+                .console
+                .expect(" (type 'CTRL-a' three times to switch input)\n", COMMAND)?;
+            if reached == place {
+                return Ok(());
+            }
+        }
+        Err(self
+            .console
+            .failure(&format!("the input does not go to {place}")))
     }
 
     /// Ends dom0. QEMU must end with it, and the hypervisor must have reported no error in all the time.

@@ -44,8 +44,8 @@ impl DomU {
     }
 }
 
-/// First address for modules of domUs: behind dom0's.
-const FIRST: u32 = 0x4600_0000;
+/// First address for modules of domUs: behind dom0's, whose initramfs may take 24 MiB.
+const FIRST: u32 = 0x4700_0000;
 /// Where QEMU's device tree is, and how much may be its.
 const TREE: (u32, u32) = (0x4800_0000, 0x4820_0000);
 /// Boot loaders align by this.

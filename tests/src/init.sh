@@ -1,5 +1,6 @@
 #!/bin/busybox sh
-# First process of the test initramfs: mounts, loads modules, then a shell on hvc0 or the harness's agent.
+# First process of the test initramfs: mounts, loads modules, then the script that run= names, the
+# harness's agent, or a shell on hvc0.
 export PATH=/bin HOME=/ TERM=linux
 /bin/busybox --install -s /bin
 mount -t devtmpfs dev /dev
@@ -15,6 +16,10 @@ ip link set lo up
 echo "XENOLITH-TEST: userspace"
 if grep -q -w harness /proc/cmdline; then
     exec setsid cttyhack sh /agent
+fi
+script=$(sed -n 's/.*\brun=\([^ ]*\).*/\1/p' /proc/cmdline)
+if [ -n "$script" ]; then
+    exec sh "/bin/$script"
 fi
 echo "dom0: busybox shell; 'poweroff -f' ends it"
 export PS1='dom0# '

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Builds dom0's initramfs: busybox, the modules for QEMU's disks and network cards, `/init` and the agent.
+//! Builds initramfs archives: busybox, the modules for QEMU's disks and network cards, `/init` and the agent; and a
+//! larger one with Debian's toolstack and both ends of Xen's block devices.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use crate::debian;
 use crate::error::{Context, Result, fail};
 use crate::machine::Kernel;
 use crate::module;
+use crate::toolstack;
 use crate::workspace::{target, write_whole};
 
 const MODULES: &[&str] = &[
@@ -25,12 +27,28 @@ const MODULES: &[&str] = &[
     "xenfs",
 ];
 
+/// What the archive with the toolstack has in addition.
+const PV_MODULES: &[&str] = &["xen-blkback", "xen-blkfront"];
+/// The kernel that it is for.
+pub const PV_KERNEL: Kernel = Kernel::V6_12;
+
 /// The archive for `kernel`.
 ///
 /// # Errors
 /// When it was not built yet.
 pub fn path(kernel: Kernel) -> Result<PathBuf> {
-    let path = place(kernel);
+    present(place(kernel))
+}
+
+/// The archive with the toolstack.
+///
+/// # Errors
+/// When it was not built yet.
+pub fn with_toolstack() -> Result<PathBuf> {
+    present(place_with_toolstack())
+}
+
+fn present(path: PathBuf) -> Result<PathBuf> {
     if path.exists() {
         return Ok(path);
     }
@@ -44,11 +62,25 @@ fn place(kernel: Kernel) -> PathBuf {
     target(&format!("initramfs-{kernel}.cpio"))
 }
 
-/// Builds the archive for `kernel`.
+fn place_with_toolstack() -> PathBuf {
+    target(&format!("initramfs-{PV_KERNEL}-toolstack.cpio"))
+}
+
+/// Builds all archives.
 ///
 /// # Errors
 /// When a package is missing or a module is malformed.
-pub fn build(kernel: Kernel) -> Result<()> {
+pub fn build_all() -> Result<()> {
+    for kernel in [Kernel::V6_1, Kernel::V6_12] {
+        let archive = basic(kernel, MODULES)?;
+        write_whole(&place(kernel), &archive.finish())?;
+    }
+    let mut archive = basic(PV_KERNEL, &[MODULES, PV_MODULES].concat())?;
+    toolstack::add(&mut archive)?;
+    write_whole(&place_with_toolstack(), &archive.finish())
+}
+
+fn basic(kernel: Kernel, modules: &[&str]) -> Result<Archive> {
     let mut archive = Archive::default();
     for directory in ["bin", "dev", "proc", "sys", "modules"] {
         archive.directory(directory);
@@ -64,7 +96,7 @@ pub fn build(kernel: Kernel) -> Result<()> {
 
     let directory = debian::kernel_modules(kernel.role())?;
     let mut order = String::new();
-    for module in module::load_in_order(&directory, MODULES)? {
+    for module in module::load_in_order(&directory, modules)? {
         archive.file(
             &format!("modules/{}.ko", module.name),
             0o644,
@@ -74,6 +106,5 @@ pub fn build(kernel: Kernel) -> Result<()> {
         order.push('\n');
     }
     archive.file("modules/order", 0o644, order.as_bytes());
-
-    write_whole(&place(kernel), &archive.finish())
+    Ok(archive)
 }

@@ -29,5 +29,6 @@ pub mod runner;
 pub mod scenario;
 pub mod symbolize;
 pub mod tap;
+pub mod toolstack;
 pub mod trampoline;
 pub mod workspace;

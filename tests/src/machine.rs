@@ -146,6 +146,8 @@ pub enum Payload {
     Nothing,
     /// A Debian kernel with the test initramfs.
     Linux(Kernel),
+    /// Debian's Linux 6.12 with the initramfs that holds the toolstack.
+    Toolstack,
     /// Another image, without ramdisk.
     Image(PathBuf),
 }
@@ -314,15 +316,17 @@ impl Machine {
             qemu.args(["-device", &device]);
             Ok::<(), Failure>(())
         };
+        let mut linux = |kernel: Kernel, initrd: &Path| {
+            let image = debian::boot_file(kernel.role(), "vmlinuz-")?;
+            let bootargs = format!("console=hvc0 rdinit=/init {}", self.dom0_args);
+            load(KERNEL_ADDRESS, "kernel", &image, &bootargs)?;
+            load(INITRD_ADDRESS, "initrd", initrd, "")
+        };
         match &self.payload {
             Payload::Nothing => Ok(()),
             Payload::Image(image) => load(KERNEL_ADDRESS, "kernel", image, &self.dom0_args),
-            Payload::Linux(kernel) => {
-                let image = debian::boot_file(kernel.role(), "vmlinuz-")?;
-                let bootargs = format!("console=hvc0 rdinit=/init {}", self.dom0_args);
-                load(KERNEL_ADDRESS, "kernel", &image, &bootargs)?;
-                load(INITRD_ADDRESS, "initrd", &initramfs::path(*kernel)?, "")
-            }
+            Payload::Linux(kernel) => linux(*kernel, &initramfs::path(*kernel)?),
+            Payload::Toolstack => linux(initramfs::PV_KERNEL, &initramfs::with_toolstack()?),
         }
     }
 }

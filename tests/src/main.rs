@@ -5,10 +5,10 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use tests::error::{Result, fail};
-use tests::machine::{Hypervisor, Kernel, Machine};
+use tests::machine::{Hypervisor, Machine};
 use tests::{bench, conformance, debian, demo, initramfs, runner, symbolize};
 
-const USAGE: &str = "usage: tests fetch             fetch Debian's packages, build the initramfs
+const USAGE: &str = "usage: tests fetch             fetch Debian's packages, build the archives
        tests list              name all scenarios
        tests boots [--full] [NAME...]   run scenarios whose name contains a NAME
        tests demo              the demonstration
@@ -49,8 +49,7 @@ fn main() -> ExitCode {
 
 fn fetch() -> Result<()> {
     debian::fetch_all()?;
-    initramfs::build(Kernel::V6_1)?;
-    initramfs::build(Kernel::V6_12)
+    initramfs::build_all()
 }
 
 fn boots(arguments: &[String]) -> Result<()> {

@@ -35,12 +35,12 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 
 /// A disk controller: QEMU's device and Linux's name for it.
 #[derive(Clone, Copy)]
-struct Disk {
+pub(super) struct Disk {
     device: &'static str,
-    node: &'static str,
+    pub(super) node: &'static str,
 }
 
-const NVME: Disk = Disk {
+pub(super) const NVME: Disk = Disk {
     device: "nvme,serial=1",
     node: "/dev/nvme0n1",
 };
@@ -55,7 +55,8 @@ pub(super) fn attach_virtio(machine: &mut Machine, image: &Path) -> &'static str
     VIRTIO.node
 }
 
-fn attach(machine: &mut Machine, disk: Disk, image: &Path) {
+/// Attaches `image` behind the controller `disk`.
+pub(super) fn attach(machine: &mut Machine, disk: Disk, image: &Path) {
     let file = image.display().to_string().replace(',', ",,");
     machine.attach("-drive", &format!("if=none,id=disk,format=raw,file={file}"));
     machine.attach("-device", &format!("{},drive=disk", disk.device));

@@ -14,6 +14,7 @@ mod memory;
 mod network;
 mod options;
 mod panic;
+mod pvdisk;
 mod refusal;
 mod stray;
 
@@ -122,6 +123,7 @@ pub fn all() -> Vec<Scenario> {
         stray::scenarios(),
         disk::scenarios(),
         network::scenarios(),
+        pvdisk::scenarios(),
         load::scenarios(),
     ]
     .into_iter()
