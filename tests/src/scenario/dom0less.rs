@@ -13,7 +13,7 @@ use crate::domu::{self, DomU};
 use crate::error::Result;
 use crate::initramfs;
 use crate::machine::{Gic, Hypervisor, Kernel, Machine, Payload};
-use crate::tap;
+use crate::tap::{self, Count};
 use crate::workspace::target;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -101,7 +101,11 @@ fn uart(stage: &Stage, gic: Gic) -> Result<()> {
     let mut console = Console::start(&machine, &stage.log())?;
     console.expect(" failed", LIMIT)?;
     let transcript = console.transcript().replace("(XEN) ", "");
-    let count = tap::judge(&transcript).map_err(|message| console.failure(&message))?;
+    let lines = tap::parse(&transcript).map_err(|message| console.failure(&message))?;
+    let count = Count::of(lines.iter().map(|line| &line.outcome));
+    if count.failed != 0 || count.passed == 0 {
+        return Err(console.failure(&format!("the UART: {count}")));
+    }
     println!("      dom0less/uart-{gic}: {count}");
     expect_no_errors(&console)
 }
