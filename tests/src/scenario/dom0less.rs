@@ -101,7 +101,11 @@ fn uart(stage: &Stage, gic: Gic) -> Result<()> {
     let mut console = Console::start(&machine, &stage.log())?;
     console.expect(" failed", LIMIT)?;
     let transcript = console.transcript().replace("(XEN) ", "");
-    let count = tap::judge(&transcript).map_err(|message| console.failure(&message))?;
+    let lines = tap::parse(&transcript).map_err(|message| console.failure(&message))?;
+    let count = tap::Count::of(lines.iter().map(|line| &line.outcome));
+    if count.failed != 0 {
+        return Err(console.failure(&count.to_string()));
+    }
     println!("      dom0less/uart-{gic}: {count}");
     expect_no_errors(&console)
 }
