@@ -62,7 +62,7 @@ impl Place {
     pub(crate) fn end(self, words: &[u64], bytes: u64) -> u64 {
         let start = self.clear();
         let first = 512 - (bytes as usize).div_ceil(8).min(512);
-        if bytes % 8 == 0 {
+        if bytes.is_multiple_of(8) {
             for (place, word) in self.page().0[first..].iter().zip(words) {
                 place.store(*word, Ordering::SeqCst);
             }
