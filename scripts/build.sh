@@ -27,7 +27,11 @@ image() {
 }
 
 case ${1:-all} in
-    all) image hypervisor xenolith && image guest-stub guest-stub --features kernel ;;
+    # Not joined by `&&`: a failure inside would not end the script.
+    all)
+        image hypervisor xenolith
+        image guest-stub guest-stub --features kernel
+        ;;
     hypervisor) image hypervisor xenolith ;;
     guest-stub) image guest-stub guest-stub --features kernel ;;
     *) echo "usage: build.sh [hypervisor|guest-stub]" >&2; exit 1 ;;

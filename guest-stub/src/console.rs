@@ -39,6 +39,11 @@ pub(crate) fn use_uart(base: u64) {
     UART.store(base, Ordering::SeqCst);
 }
 
+/// Registers of the UART that lines go to, if they go to one.
+pub(crate) fn uart() -> Option<u64> {
+    Some(UART.load(Ordering::SeqCst)).filter(|&base| base != 0)
+}
+
 /// Writes one line in one hypercall, or holding the UART, so that those of several CPUs do not mix.
 pub(crate) fn line(arguments: fmt::Arguments<'_>) {
     let mut line = Text::<LINE>::new();

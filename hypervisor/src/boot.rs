@@ -396,9 +396,9 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
     if !domus.is_empty() {
         say_whose_input(dom0.is_some());
     }
-    dom0.iter().chain(&domus).for_each(|domain| {
+    for domain in dom0.iter().chain(&domus) {
         domain.unpause();
-    });
+    }
     frames.keep_free(heap::RESERVE);
     if let Some(uart) = machine.irqs.uart {
         machine.gic.set_edge(uart, false);

@@ -3,12 +3,14 @@
 //!
 //! One lock for output and one for input. A panic breaks the output lock.
 
-use crate::percpu;
+use crate::{machine, percpu};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use hv_core::addr::DomId;
+use hv_core::console::lines::Lines;
 use hv_core::console::{Conring, Input, InputSwitch, Switch, Target};
 use hv_core::sync::{Lock, rank};
+use hv_core::timer::Purpose;
 use log::{Level, LevelFilter, Metadata, Record};
 use platform::uart::{EarlyUart, Uart};
 use spin::Once;
@@ -16,14 +18,23 @@ use spin::Once;
 struct Output {
     uart: Option<Uart>,
     ring: Conring,
-    line_start: bool,
 }
 
-static OUTPUT: Lock<Output, { rank::CONSOLE }> = Lock::new(Output {
-    uart: None,
-    ring: Conring::new(),
-    line_start: true,
+/// What is written, and whose lines wait.
+struct Console {
+    output: Output,
+    lines: Lines,
+}
+
+static CONSOLE: Lock<Console, { rank::CONSOLE }> = Lock::new(Console {
+    output: Output {
+        uart: None,
+        ring: Conring::new(),
+    },
+    lines: Lines::EMPTY,
 });
+/// How long a line waits for the end of another, in parts of a second.
+const WAITS: u64 = 5;
 /// The way out that needs no lock.
 static EARLY: Once<EarlyUart> = Once::new();
 static INPUT: Lock<InputSwitch, { rank::CONSOLE }> = Lock::new(InputSwitch::new(Switch::CTRL_A));
@@ -63,7 +74,7 @@ pub(crate) fn init(ring_size: usize) {
 /// Sends output to `uart` from now on, and first what the ring holds already.
 pub(crate) fn set_uart(uart: Uart) {
     EARLY.call_once(|| uart.early());
-    let mut output = OUTPUT.lock();
+    let output = &mut CONSOLE.lock().output;
     let oldest = output.ring.oldest();
     output
         .ring
@@ -88,7 +99,7 @@ pub(crate) fn configure(
 /// Gives the log ring `size` bytes (`conring_size=`).
 pub(crate) fn resize_ring(size: usize) {
     let buffer = alloc::vec![0; size];
-    let old = OUTPUT.lock().ring.replace_buffer(buffer);
+    let old = CONSOLE.lock().output.ring.replace_buffer(buffer);
     drop(old);
 }
 
@@ -111,9 +122,6 @@ impl Output {
         if let Some(uart) = &self.uart {
             write_cooked(uart, bytes);
         }
-        if let Some(&last) = bytes.last() {
-            self.line_start = last == b'\n';
-        }
     }
 }
 
@@ -124,12 +132,30 @@ impl Write for Output {
     }
 }
 
+impl Console {
+    /// Runs `f` with the lines and the way out.
+    fn with<R>(f: impl FnOnce(&mut Lines, &mut dyn FnMut(&[u8])) -> R) -> R {
+        let Self { output, lines } = &mut *CONSOLE.lock();
+        f(lines, &mut |bytes| output.put(bytes))
+    }
+}
+
 /// One line of our own: `(XL) [time] dNvM LEVEL: text`.
 fn print_line(level: Level, args: fmt::Arguments<'_>) {
-    let mut out = OUTPUT.lock();
-    if !out.line_start {
-        out.put(b"\n");
+    // What went wrong waits for nobody; nor can anything while nobody runs the timers.
+    if level > Level::Error && machine::try_system().is_some() {
+        let mut text = Text::new();
+        write_own_line(&mut text, level, args);
+        let waits = Console::with(|lines, sink| lines.line(None, text.bytes(), sink));
+        return settle_soon(waits);
     }
+    let Console { output: out, lines } = &mut *CONSOLE.lock();
+    lines.begin_own(&mut |bytes| out.put(bytes));
+    write_own_line(out, level, args);
+    out.put(b"\n");
+}
+
+fn write_own_line(out: &mut dyn Write, level: Level, args: fmt::Arguments<'_>) {
     let _ = out.write_str("(XL) ");
     if TIMESTAMPS.load(Ordering::Relaxed) {
         let us = u128::from(platform::timer::now()) * 1_000_000
@@ -145,23 +171,78 @@ fn print_line(level: Level, args: fmt::Arguments<'_>) {
     if level <= Level::Warn {
         let _ = write!(out, "{level}: ");
     }
-    let _ = writeln!(out, "{args}");
+    let _ = out.write_fmt(args);
 }
 
-/// Raw bytes, as dom0 writes them.
-pub(crate) fn write_raw(bytes: &[u8]) {
-    OUTPUT.lock().put(bytes);
+/// A line of Xenolith's that may wait; what is too long is cut.
+struct Text {
+    bytes: [u8; Self::SIZE],
+    len: usize,
+}
+
+impl Text {
+    const SIZE: usize = 512;
+
+    fn new() -> Self {
+        Self {
+            bytes: [0; Self::SIZE],
+            len: 0,
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = &mut self.bytes[self.len..];
+        let len = text.len().min(room.len());
+        room[..len].copy_from_slice(&text.as_bytes()[..len]);
+        self.len += len;
+        Ok(())
+    }
+}
+
+/// Bytes of Xenolith's own that are not a line by themselves.
+pub(crate) fn write_own(bytes: &[u8]) {
+    Console::with(|lines, sink| {
+        lines.settle(sink);
+        lines.direct(bytes, sink);
+    });
+}
+
+/// Bytes of the domain that has the input, or of dom0.
+pub(crate) fn write_direct(from: DomId, bytes: &[u8]) {
+    let other_has_input = input_of().is_some_and(|domain| domain != from);
+    let waits = Console::with(|lines, sink| match other_has_input {
+        true => lines.dom0(bytes, sink),
+        false => {
+            lines.direct(bytes, sink);
+            false
+        }
+    });
+    settle_soon(waits);
 }
 
 /// A line that domain `from` has written, with its name in front.
 pub(crate) fn write_line(from: DomId, line: &[u8]) {
-    let mut out = OUTPUT.lock();
-    if !out.line_start {
-        out.put(b"\n");
+    let waits = Console::with(|lines, sink| lines.line(Some(from), line, sink));
+    settle_soon(waits);
+}
+
+/// What waits waits no longer than this.
+fn settle_soon(waits: bool) {
+    if waits && let Some(sys) = machine::try_system() {
+        let deadline = sys.hw.now() + sys.hw.frequency() / WAITS;
+        sys.timers.set(sys.hw, deadline, Purpose::Console);
     }
-    let _ = write!(out, "({from}) ");
-    out.put(line);
-    out.put(b"\n");
+}
+
+/// Shows what waits for the end of another's line.
+pub(crate) fn settle() {
+    Console::with(|lines, sink| lines.settle(sink));
 }
 
 /// The console of a CPU that panics: no lock that another CPU, or this one, may hold.
@@ -177,8 +258,8 @@ impl Write for LastWords {
                 }
             }
         }
-        if let Some(mut output) = OUTPUT.try_lock() {
-            output.ring.write(text.as_bytes());
+        if let Some(mut console) = CONSOLE.try_lock() {
+            console.output.ring.write(text.as_bytes());
         }
         Ok(())
     }
@@ -186,14 +267,15 @@ impl Write for LastWords {
 
 /// Waits until the UART has sent everything.
 pub(crate) fn flush() {
-    if let Some(uart) = &OUTPUT.lock().uart {
+    settle();
+    if let Some(uart) = &CONSOLE.lock().output.uart {
         uart.flush();
     }
 }
 
 /// Lets the UART interrupt when input comes.
 pub(crate) fn enable_input() {
-    if let Some(uart) = &OUTPUT.lock().uart {
+    if let Some(uart) = &CONSOLE.lock().output.uart {
         uart.enable_rx_interrupt();
     }
 }
@@ -202,12 +284,12 @@ pub(crate) fn enable_input() {
 /// there may be more.
 pub(crate) fn receive(sink: &mut dyn FnMut(Input)) -> bool {
     // Cleared before reading: a byte that comes after the last look raises it anew.
-    if let Some(uart) = &OUTPUT.lock().uart {
+    if let Some(uart) = &CONSOLE.lock().output.uart {
         uart.clear_interrupts();
     }
     // Bounded, however fast somebody pastes.
     for _ in 0..256 {
-        let byte = match &OUTPUT.lock().uart {
+        let byte = match &CONSOLE.lock().output.uart {
             Some(uart) => uart.read_byte(),
             None => None,
         };
@@ -227,6 +309,10 @@ pub(crate) fn turn_input_to(target: Target) {
         Target::Domain(domain) => domain.0.into(),
     };
     INPUT_OF.store(number, Ordering::Relaxed);
+    drop(input);
+    if target == Target::Domain(DomId(0)) {
+        Console::with(|lines, sink| lines.show_dom0(sink));
+    }
 }
 
 /// Whose the input is.
@@ -253,10 +339,10 @@ pub(crate) fn read_input(buffer: &mut [u8]) -> usize {
 /// Reads the log ring from byte number `from` (its low half) on, or from the oldest; returns how
 /// many bytes there were room for, and the number of the next.
 pub(crate) fn read_log(from: Option<u32>, buffer: &mut [u8]) -> (usize, u32) {
-    OUTPUT.lock().ring.read_from(from, buffer)
+    CONSOLE.lock().output.ring.read_from(from, buffer)
 }
 
 /// Forgets what is in the log ring.
 pub(crate) fn clear_log() {
-    OUTPUT.lock().ring.clear();
+    CONSOLE.lock().output.ring.clear();
 }

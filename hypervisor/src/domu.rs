@@ -26,8 +26,10 @@ use hv_core::domain::vcpu::Start;
 use hv_core::event;
 use hv_core::frame;
 use hv_core::p2m::{P2mType, PoolLimit};
+use hv_core::sync::Lock;
 use hv_core::system::System;
 use hv_core::trap::smccc;
+use hv_core::vdev::line::Line;
 use hv_core::vdev::vpl011::{Backend, Vpl011};
 use xen_abi::arch_arm::{
     GUEST_GNTTAB_BASE, GUEST_GNTTAB_SIZE, GUEST_PL011_BASE, GUEST_PL011_SIZE, GUEST_VPL011_SPI,
@@ -93,6 +95,7 @@ fn build_one(
             .uart
             .call_once(|| Vpl011::new(sys.hw, id, range, spi, Backend::Console));
     }
+    domain.console_line.call_once(|| Lock::new(Line::EMPTY));
     let partial = domu
         .device_tree
         .as_ref()

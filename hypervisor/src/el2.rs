@@ -70,6 +70,9 @@ impl Hw for El2 {
     }
 
     fn cache(&self, range: PaRange, op: CacheOp) {
+        // What other CPUs were seen to have written is maintained, too: acquiring it does not order `DC`.
+        // SAFETY: orders accesses and changes nothing.
+        unsafe { asm!("dmb sy", options(nostack, preserves_flags)) };
         match op {
             CacheOp::Clean => by_line!("cvac", range),
             // To invalidate alone could discard what somebody else wrote: in the rest of a line,
@@ -239,8 +242,12 @@ impl Hw for El2 {
         machine::get().gic.set_pending(intid, pending);
     }
 
-    fn console_write(&self, bytes: &[u8]) {
-        console::write_raw(bytes);
+    fn console_write(&self, from: DomId, bytes: &[u8]) {
+        console::write_direct(from, bytes);
+    }
+
+    fn console_settle(&self) {
+        console::settle();
     }
 
     fn console_line(&self, from: DomId, line: &[u8]) {

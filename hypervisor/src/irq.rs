@@ -136,6 +136,7 @@ pub(crate) fn turn_input_to(target: Target) {
 
 fn say(to: core::fmt::Arguments<'_>) {
     log::info!("*** Serial input to {to} (type 'CTRL-a' three times to switch input)");
+    console::settle();
 }
 
 /// `byte` was typed to a domain with a UART, after `held` switch characters.

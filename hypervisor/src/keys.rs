@@ -13,7 +13,7 @@ struct Console;
 
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        console::write_raw(text.as_bytes());
+        console::write_own(text.as_bytes());
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::console::Console;
 use crate::domu::{self, DomU};
 use crate::error::{Context, Result, fail};
-use crate::machine::{Gic, Hypervisor, Machine, Payload};
+use crate::machine::{Cpu, Gic, Hypervisor, Machine, Payload};
 use crate::noise::noise;
 use crate::workspace::{target, write_whole};
 
@@ -49,6 +49,21 @@ pub enum Devices {
     NonCoherent,
 }
 
+/// A machine for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Stage {
+    /// The hypervisor.
+    pub hypervisor: Hypervisor,
+    /// Interrupt controller.
+    pub gic: Gic,
+    /// CPU model.
+    pub cpu: Cpu,
+    /// Number of CPUs.
+    pub cpus: u32,
+    /// What its devices see.
+    pub devices: Devices,
+}
+
 /// What must be on the console in the end.
 const VERDICTS: [&str; 4] = [
     "DEMO fixed: ok",
@@ -69,9 +84,14 @@ pub fn show(hypervisor: Hypervisor) -> Result<()> {
         };
         println!("\n=== {number} of 2: {what} ===\n");
         let name = format!("{hypervisor}-run{number}");
-        run(hypervisor, Gic::V3, devices, &name, |line| {
-            println!("{line}")
-        })?;
+        let stage = Stage {
+            hypervisor,
+            gic: Gic::V3,
+            cpu: Cpu::A72,
+            cpus: 2,
+            devices,
+        };
+        run(&stage, &name, |line| println!("{line}"))?;
     }
     println!(
         "\nThe demonstration has shown on {hypervisor} what it is to show; the disks hold what they should."
@@ -83,13 +103,7 @@ pub fn show(hypervisor: Hypervisor) -> Result<()> {
 ///
 /// # Errors
 /// When something is missing, or what was to be shown was not.
-pub fn run(
-    hypervisor: Hypervisor,
-    gic: Gic,
-    devices: Devices,
-    name: &str,
-    show: impl Fn(&str),
-) -> Result<()> {
+pub fn run(stage: &Stage, name: &str, show: impl Fn(&str)) -> Result<()> {
     let scratch = |suffix: String| target("scratch").join(format!("{name}{suffix}"));
     let images: Vec<_> = (0..DISKS.len())
         .map(|number| scratch(format!("-disk{number}.img")))
@@ -97,13 +111,7 @@ pub fn run(
     for image in &images {
         write_whole(image, &before())?;
     }
-    let machine = machine(
-        hypervisor,
-        gic,
-        devices,
-        &images,
-        &scratch(".dtb".to_owned()),
-    )?;
+    let machine = machine(stage, &images, &scratch(".dtb".to_owned()))?;
     let log = target("logs").join(format!("{name}.log"));
     let mut console = Console::start(&machine, &log)?;
     while !console.transcript().contains("DEMO: ") {
@@ -117,7 +125,7 @@ pub fn run(
             return Err(console.failure(&format!("the stub did not say '{verdict}'")));
         }
     }
-    let not_coherent = match devices {
+    let not_coherent = match stage.devices {
         Devices::Coherent => 0,
         Devices::NonCoherent => 1,
     };
@@ -131,13 +139,7 @@ pub fn run(
     Ok(())
 }
 
-fn machine(
-    hypervisor: Hypervisor,
-    gic: Gic,
-    devices: Devices,
-    images: &[PathBuf],
-    tree: &Path,
-) -> Result<Machine> {
+fn machine(stage: &Stage, images: &[PathBuf], tree: &Path) -> Result<Machine> {
     let stub = target("guest-stub.img");
     if !stub.exists() {
         return fail(format!(
@@ -147,10 +149,11 @@ fn machine(
     }
     let mut machine = Machine {
         payload: Payload::Image(stub.clone()),
-        gic,
-        cpus: 2,
+        gic: stage.gic,
+        cpu: stage.cpu,
+        cpus: stage.cpus,
         dom0_args: "demo".to_owned(),
-        ..Machine::new(hypervisor)
+        ..Machine::new(stage.hypervisor)
     };
     // Devices on MMIO are those of virtio 1, as on PCI.
     machine.attach("-global", "virtio-mmio.force-legacy=false");
@@ -163,7 +166,7 @@ fn machine(
         machine.attach("-device", &format!("{device},drive=disk{number}"));
     }
     let domu = DomU::new(stub, "demo");
-    domu::add_with(&mut machine, &[domu], tree, |source| match devices {
+    domu::add_with(&mut machine, &[domu], tree, |source| match stage.devices {
         Devices::Coherent => source.to_owned(),
         Devices::NonCoherent => source.replace("dma-coherent;", ""),
     })?;

@@ -5,18 +5,15 @@ use core::sync::atomic::Ordering;
 
 use xen_abi::grant::{
     GNTCOPY_SOURCE_GREF, GNTMAP_HOST_MAP, GNTTAB_NR_RESERVED_ENTRIES, GNTTABOP_COPY,
-    GNTTABOP_MAP_GRANT_REF, GNTTABOP_UNMAP_GRANT_REF, GTF_PERMIT_ACCESS, GrantCopy, GrantCopyPtr,
-    MapGrantRef, UnmapGrantRef,
+    GNTTABOP_MAP_GRANT_REF, GNTTABOP_UNMAP_GRANT_REF, GrantCopy, GrantCopyPtr, MapGrantRef,
+    UnmapGrantRef,
 };
-use xen_abi::hypercall::GRANT_TABLE_OP;
-use xen_abi::memory::XENMAPSPACE_GRANT_TABLE;
 use xen_abi::xen::DOMID_SELF;
 
 use super::{measure, skip};
 use crate::machine::dt;
-use crate::machine::mmio::write64;
-use crate::xen::hypercall::hypercall;
-use crate::xen::memory::{add_to_physmap, remove_from_physmap};
+use crate::xen::grant::{Access, grant_access, map_table, operate};
+use crate::xen::memory::remove_from_physmap;
 use crate::xen::page::Page;
 
 const TIMES: u64 = 100;
@@ -30,14 +27,13 @@ static COPY: Page = Page::new();
 
 pub(super) fn run() {
     let table = dt::facts().grant_region.base;
-    let error = add_to_physmap(XENMAPSPACE_GRANT_TABLE, 0, table >> 12);
+    let error = map_table();
     if error < 0 {
         return skip("grants", error);
     }
     for (reference, page) in (GNTTAB_NR_RESERVED_ENTRIES..).zip(&PAGES) {
         page.0[0].store(0, Ordering::Relaxed);
-        let entry = page.frame() << 32 | u64::from(DOM0) << 16 | u64::from(GTF_PERMIT_ACCESS);
-        write64(table + u64::from(reference) * 8, entry);
+        grant_access(reference, DOM0, page.frame(), Access::ReadWrite);
     }
     for (name, count) in [
         ("grant_map_unmap_1", 1),
@@ -49,11 +45,6 @@ pub(super) fn run() {
     copy("grant_copy_64", 64);
     copy("grant_copy_4096", 4096);
     remove_from_physmap(table >> 12);
-}
-
-fn operate<T>(operation: u32, arguments: &mut [T]) -> i64 {
-    let (address, count) = (arguments.as_mut_ptr() as u64, arguments.len() as u64);
-    hypercall(GRANT_TABLE_OP, [operation.into(), address, count, 0, 0])
 }
 
 fn map_unmap(name: &str, count: usize) {

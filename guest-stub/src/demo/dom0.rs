@@ -1,26 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! dom0's part: it finds the disks, leads through the steps, and judges.
+//! dom0's part: it leads through the steps, and judges.
 
 use guest_stub::dma::Dispatch;
 use xen_abi::version::XENFEAT_DIRECT_MAPPED;
 
+use super::disks::Disks;
 use super::peer::Peer;
-use super::steps::{self, Name, Named};
-use super::{Problem, fail, report, wait};
+use super::{Problem, fail, report, steps, wait};
 use crate::console::println;
-use crate::drivers::nvme::{self, Nvme};
-use crate::drivers::virtio::{self, MmioDisk, PciDisk};
-use crate::drivers::{DiskError, environment, pci};
-use crate::machine::dt;
+use crate::drivers::environment;
 use crate::xen::version::has_feature;
-
-/// The disks of the machine, one of a kind, with their names.
-#[derive(Default)]
-struct Disks {
-    mmio: Option<(MmioDisk, Name)>,
-    pci: Option<(PciDisk, Name)>,
-    nvme: Option<(Nvme, Name)>,
-}
 
 /// Goes through all steps, or through the one that `which` names: `fixed`, `broken` or `check`.
 pub(super) fn run(which: &str) -> Result<(), Problem> {
@@ -33,17 +22,18 @@ pub(super) fn run(which: &str) -> Result<(), Problem> {
         fail!("mapping the shared page gives {shared}");
     }
     report::introduction();
-    let mut disks = Disks::default();
-    if let Err(error) = disks.find() {
-        fail!("looking for disks: {error}");
-    }
+    let mut disks = Disks::find()?;
     let peer = Peer::connect()?;
     report::pages(&peer);
-    let steps: [(&str, Step); 3] = [("fixed", fixed), ("broken", broken), ("check", check)];
-    for (name, step) in steps {
-        if which.is_empty() || which == name {
-            step(&peer, &mut disks)?;
-        }
+    let mut chosen = STEPS
+        .iter()
+        .filter(|(name, _)| which.is_empty() || which == *name)
+        .peekable();
+    if chosen.peek().is_none() {
+        fail!("there is no step {which}: fixed, broken and check are");
+    }
+    for (_, step) in chosen {
+        step(&peer, &mut disks)?;
     }
     peer.disconnect()?;
     println!("DEMO: passed");
@@ -52,58 +42,8 @@ pub(super) fn run(which: &str) -> Result<(), Problem> {
 
 type Step = fn(&Peer, &mut Disks) -> Result<(), Problem>;
 
-impl Disks {
-    fn find(&mut self) -> Result<(), DiskError> {
-        self.mmio = virtio::find_mmio()?.map(|(disk, registers)| {
-            let name = format_args!("virtio-blk on MMIO at {registers:#x}");
-            (disk, Name::format(name))
-        });
-        let Some(host) = dt::facts().pci else {
-            return Ok(());
-        };
-        let Some(mut bus) = pci::Bus::new(&host) else {
-            return Ok(());
-        };
-        let is_coherent = host.node.is_coherent;
-        for function in bus.functions().iter().flatten() {
-            let name = |kind| Name::format(format_args!("{kind} on PCI at {}", function.address));
-            if self.pci.is_none() {
-                let disk = virtio::find_pci(&mut bus, function, is_coherent)?;
-                self.pci = disk.map(|disk| (disk, name("virtio-blk")));
-            }
-            if self.nvme.is_none() {
-                let disk = nvme::find(&mut bus, function, is_coherent)?;
-                self.nvme = disk.map(|disk| (disk, name("NVMe")));
-            }
-        }
-        Ok(())
-    }
-
-    /// All there are.
-    fn all(&mut self) -> impl Iterator<Item = Named<'_>> {
-        let mmio = self
-            .mmio
-            .as_mut()
-            .map(|(disk, name)| Named::new(disk, *name));
-        let pci = self
-            .pci
-            .as_mut()
-            .map(|(disk, name)| Named::new(disk, *name));
-        let nvme = self
-            .nvme
-            .as_mut()
-            .map(|(disk, name)| Named::new(disk, *name));
-        [mmio, pci, nvme].into_iter().flatten()
-    }
-
-    /// The one that says least about itself: it is given plain addresses.
-    fn last(&mut self) -> Result<Named<'_>, Problem> {
-        match self.all().last() {
-            Some(disk) => Ok(disk),
-            None => fail!("there is no disk"),
-        }
-    }
-}
+/// By name, in order.
+const STEPS: [(&str, Step); 3] = [("fixed", fixed), ("broken", broken), ("check", check)];
 
 /// With the fix, all disks do as they should.
 fn fixed(peer: &Peer, disks: &mut Disks) -> Result<(), Problem> {

@@ -57,6 +57,15 @@ pub(crate) fn choose(dispatch: Dispatch) {
     }
 }
 
+/// Whether a device is configured.
+pub(crate) fn is_set_up(device: &'static Device) -> bool {
+    let devices = DEVICES.lock();
+    devices
+        .iter()
+        .flatten()
+        .any(|other| core::ptr::eq(*other, device))
+}
+
 /// Configures a device as the device tree describes it, and lets it reach all addresses.
 pub(crate) fn set_up(device: &'static Device, is_coherent: bool) {
     let mut devices = DEVICES.lock();

@@ -82,7 +82,7 @@ pub(crate) struct Nvme {
     per_block: u64,
 }
 
-/// The disk that is function `function` of `bus`; `None` if that is none.
+/// The disk that is function `function` of `bus`; `None` if that is none, or there was one before.
 ///
 /// # Errors
 /// When it is one that cannot be driven.
@@ -91,7 +91,7 @@ pub(crate) fn find(
     function: &pci::Function,
     is_coherent: bool,
 ) -> Result<Option<Nvme>, DiskError> {
-    if function.class() != CLASS {
+    if function.class() != CLASS || environment::is_set_up(&DEVICE) {
         return Ok(None);
     }
     let registers = bus

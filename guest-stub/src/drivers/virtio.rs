@@ -195,7 +195,7 @@ pub(crate) fn find_mmio() -> Result<Option<(MmioDisk, u64)>, DiskError> {
     Ok(None)
 }
 
-/// The disk that is function `function` of `bus`; `None` if that is none.
+/// The disk that is function `function` of `bus`; `None` if that is none, or there was one before.
 ///
 /// # Errors
 /// When it is one that cannot be driven.
@@ -204,7 +204,8 @@ pub(crate) fn find_pci(
     function: &pci::Function,
     is_coherent: bool,
 ) -> Result<Option<PciDisk>, DiskError> {
-    if virtio_device_type(&function.info) != Some(DeviceType::Block) {
+    let is_disk = virtio_device_type(&function.info) == Some(DeviceType::Block);
+    if !is_disk || environment::is_set_up(&DEVICES[PCI].device) {
         return Ok(None);
     }
     let transport = PciTransport::new::<DeviceHal<PCI>, _>(&mut bus.root, function.address);

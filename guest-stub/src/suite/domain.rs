@@ -148,18 +148,18 @@ fn destroy(domain: &Domu) -> i64 {
     domctl(XEN_DOMCTL_DESTROYDOMAIN, domain.0, &NONE)
 }
 
-/// It is gone, and as many pages are free as before it was made.
+/// It is gone, and as many pages are free as before it was made: more, if those of one before it came back late.
 fn gone(domain: &Domu, free: u64) -> Outcome {
     let id = domain.0;
     ensure!(
-        wait_until(1_000_000, || info(id).is_err()),
+        wait_until(10_000_000, || info(id).is_err()),
         "it is still there: {:?}",
         info(id).map(|seen| (seen.flags, seen.tot_pages))
     );
     ensure_eq!(info(id).err(), Some(ESRCH), "getdomaininfo");
     ensure_eq!(destroy(domain), ESRCH, "destroying it again");
     ensure!(
-        wait_until(2_000_000, || free_pages() == free),
+        wait_until(10_000_000, || free_pages() >= free),
         "{} pages are free, not {free}",
         free_pages()
     );
@@ -213,7 +213,10 @@ fn shuts_down() -> Outcome {
     let domain = Domu::new()?;
     start(&domain, Program::ShutDown, 1)?;
     ensure!(exceptions.comes(), "VIRQ_DOM_EXC did not come");
-    ensure_eq!(info(domain.0).map(|i| i.flags), Ok(0x0001_0106), "flags");
+    // It may have been of a domain before.
+    let flags = || info(domain.0).map(|i| i.flags);
+    wait_until(10_000_000, || flags() == Ok(0x0001_0106));
+    ensure_eq!(flags(), Ok(0x0001_0106), "flags");
     ensure_eq!(domctl(XEN_DOMCTL_PAUSEDOMAIN, domain.0, &NONE), 0, "pause");
     ensure_eq!(info(domain.0).map(|i| i.flags), Ok(0x0001_010e), "flags");
     ensure_eq!(
@@ -485,7 +488,7 @@ fn many() -> Outcome {
         ensure_eq!(destroy(&domain), 0, "destroy");
     }
     ensure!(
-        wait_until(2_000_000, || free_pages() == free),
+        wait_until(10_000_000, || free_pages() >= free),
         "{} pages are free, not {free}",
         free_pages()
     );

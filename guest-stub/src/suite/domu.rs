@@ -33,7 +33,6 @@ use crate::machine::dt::facts;
 use crate::xen::peer::Peer;
 
 const DOM0: u16 = 0;
-const UART: &str = "a domU has its own UART; the console is dom0's";
 
 fn version(peer: Peer, command: u64) -> i64 {
     peer.plain(XEN_VERSION, [command, 0, 0])
@@ -244,8 +243,8 @@ pub(super) const ANSWERS: &[Check] = peer_rows! { peer, p;
     "sysctl: XEN_SYSCTL_readconsole", control(p, SYSCTL, 0x15, 1, 0) => EPERM;
     "sysctl: an unknown command", control(p, SYSCTL, 0x15, 9999, 0) => EPERM;
     "platform_op: XENPF_settime64", control(p, PLATFORM_OP, 0x0300_0001, 62, 0) => EPERM;
-    "console_io: CONSOLEIO_write is for domains of the device tree", p.plain(CONSOLE_IO, [0, 0, 0]) => 0, unlike_xen UART;
-    "console_io: CONSOLEIO_read is for domains of the device tree", p.plain(CONSOLE_IO, [1, 0, 0]) => 0, unlike_xen UART;
+    "console_io: CONSOLEIO_write is for domains of the device tree", p.plain(CONSOLE_IO, [0, 0, 0]) => 0;
+    "console_io: CONSOLEIO_read is for domains of the device tree", p.plain(CONSOLE_IO, [1, 0, 0]) => 0;
     "hypfs_op: XEN_HYPFS_OP_get_version", p.plain(HYPFS_OP, [0, 0, 0]) => EPERM;
     "physdev_op is not there", p.plain(PHYSDEV_OP, [25, 0, 0]) => ENOSYS;
     "xsm_op is not there", p.plain(XSM_OP, [0, 0, 0]) => ENOSYS;

@@ -8,14 +8,15 @@ use xen_abi::hypercall::MEMORY_OP;
 use xen_abi::memory::{
     DomidArg, MemoryExchange, MemoryReservation, XENMEM_CLAIM_PAGES, XENMEM_CURRENT_RESERVATION,
     XENMEM_DECREASE_RESERVATION, XENMEM_EXCHANGE, XENMEM_GET_SHARING_FREED_PAGES,
-    XENMEM_GET_SHARING_SHARED_PAGES, XENMEM_INCREASE_RESERVATION, XENMEM_MAXIMUM_GPFN,
-    XENMEM_MAXIMUM_RAM_PAGE, XENMEM_MAXIMUM_RESERVATION, XENMEM_POPULATE_PHYSMAP,
+    XENMEM_GET_SHARING_SHARED_PAGES, XENMEM_GET_VNUMAINFO, XENMEM_INCREASE_RESERVATION,
+    XENMEM_MAXIMUM_GPFN, XENMEM_MAXIMUM_RAM_PAGE, XENMEM_MAXIMUM_RESERVATION,
+    XENMEM_POPULATE_PHYSMAP,
 };
 use xen_abi::xen::{DOMID_IO, DOMID_SELF};
 
 use super::call::{NOBODY, UNMAPPED, answer, plain};
 use super::check::{Check, Outcome, check, ensure, ensure_eq, rows};
-use super::errno::{EFAULT, EINVAL, ENOSYS, EPERM, ESRCH};
+use super::errno::{EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ESRCH};
 use crate::machine::dt::facts;
 use crate::machine::exception::attempt;
 use crate::machine::mmio::read64;
@@ -94,6 +95,8 @@ pub(super) const COUNTS: &[Check] = rows! {
     "XENMEM_access_op (21) is not there", memory(21) => ENOSYS;
     "XENMEM_sharing_op (22) is not there", memory(22) => ENOSYS;
     "XENMEM_machphys_compat_mfn_list (25) is not there", memory(25) => ENOSYS;
+    "XENMEM_get_vnumainfo: dom0 has no virtual nodes",
+        answer(MEMORY_OP, XENMEM_GET_VNUMAINFO, [u64::from(DOMID_SELF), 0, 0, 0, 0, 0, 0]) => EOPNOTSUPP;
     "operation 29 is not there", memory(29) => ENOSYS;
     "operation 63 is not there", memory(63) => ENOSYS;
     "XENMEM_maximum_ram_page is some", memory(XENMEM_MAXIMUM_RAM_PAGE.into()) > 0 => true;

@@ -40,10 +40,11 @@ mod smp;
 mod sysreg;
 mod timer;
 mod two;
+mod uart;
 mod undefined;
 mod version;
 
-use crate::console::println;
+use crate::console::{self, println};
 use crate::xen::version::is_xen;
 use check::{Check, Failure, Known};
 
@@ -94,8 +95,6 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("pointer", pointer::POINTERS),
     ("pointer", pointer::COUNTING),
     ("pointer", pointer::TABLES),
-    ("domctl", domctl::CHECKS),
-    ("domain", domain::CHECKS),
     ("event", event::CHECKS),
     ("event2", event2::CHECKS),
     ("grant2", grant2::MAPPED),
@@ -105,9 +104,12 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("grant2", grant2::FOREIGN),
     ("domctl", refused::DOMCTLS),
     ("sysctl", refused::SYSCTLS),
+    ("domctl", domctl::CHECKS),
+    ("domain", domain::CHECKS),
     ("domu", domu::ANSWERS),
     ("domu", domu::SILO),
     ("garbage", garbage::CHECKS),
+    ("uart", uart::CHECKS),
 ];
 
 /// Runs the checks that `filter` names, all if it is empty.
@@ -136,8 +138,11 @@ pub(crate) fn list() {
 }
 
 fn all() -> impl Iterator<Item = (&'static str, &'static Check)> {
+    // Only a domU has a UART to be checked.
+    let here = |family| family != "uart" || console::uart().is_some();
     FAMILIES
         .iter()
+        .filter(move |(family, _)| here(*family))
         .flat_map(|(family, checks)| checks.iter().map(move |check| (*family, check)))
 }
 

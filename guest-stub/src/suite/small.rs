@@ -8,7 +8,7 @@ use xen_abi::hvm::{HVMOP_GET_PARAM, HVMOP_SET_PARAM, HvmParam};
 use xen_abi::hypercall::{CONSOLE_IO, HVM_OP, SCHED_OP, VCPU_OP, VM_ASSIST};
 use xen_abi::sched::{
     PinOverride, Poll, RemoteShutdown, SCHEDOP_PIN_OVERRIDE, SCHEDOP_POLL, SCHEDOP_REMOTE_SHUTDOWN,
-    SCHEDOP_SHUTDOWN_CODE, SCHEDOP_WATCHDOG, Shutdown, Watchdog,
+    SCHEDOP_WATCHDOG, Watchdog,
 };
 use xen_abi::vcpu::{
     RegisterRunstateMemoryArea, RegisterVcpuInfo, VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA,
@@ -95,6 +95,7 @@ pub(super) const HVM: &[Check] = rows! {
     "HVMOP_get_time (10) is not there", operation(10) => ENOSYS;
     "HVMOP_xentrace (11) is not there", operation(11) => ENOSYS;
     "HVMOP_set_mem_access (12) is not there", operation(12) => ENOSYS;
+    "HVMOP_get_mem_access (13) is not there", operation(13) => ENOSYS;
     "HVMOP_get_mem_type (15) is not there", operation(15) => ENOSYS;
     "HVMOP_set_evtchn_upcall_vector (23) is not there", operation(23) => ENOSYS;
     "HVMOP_guest_request_vm_event (24) with a null pointer", operation(24) => 0;
@@ -240,7 +241,6 @@ pub(super) const SCHED: &[Check] = rows! {
     "SCHEDOP_remote_shutdown of no domain", remote(NOBODY, 0) => ESRCH;
     "SCHEDOP_remote_shutdown of DOMID_IO", remote(DOMID_IO, 0) => ESRCH;
     "SCHEDOP_remote_shutdown of DOMID_SELF is not for oneself", remote(DOMID_SELF, 0) => ESRCH;
-    "SCHEDOP_shutdown_code keeps a reason", sched(SCHEDOP_SHUTDOWN_CODE, Shutdown { reason: 0 }) => 0;
     "SCHEDOP_pin_override: undoing a pin that is not", pin(-1) => EINVAL;
     "SCHEDOP_pin_override: a CPU that is not", pin(999) => EINVAL;
     "SCHEDOP_watchdog of an id that is not", watchdog(5, 10) => EINVAL;

@@ -152,6 +152,7 @@ pub(super) const NUMBERS: &[Check] = rows! {
         varbuf(XENVER_CAPABILITIES2, length(XENVER_CAPABILITIES2) - 1).0 => ENOBUFS;
     "XENVER_commandline2 in a buffer one byte short",
         varbuf(XENVER_COMMANDLINE2, length(XENVER_COMMANDLINE2) - 1).0 => ENOBUFS;
+    "XENVER_changeset2 with a null pointer is a length", version(XENVER_CHANGESET2, 0) >= 0 => true;
     "command 15 is not there", version(15, 0) => ENOSYS;
     "command 16 is not there", version(16, 0) => ENOSYS;
     "command ~0 is not there", version(u32::MAX, 0) => ENOSYS;

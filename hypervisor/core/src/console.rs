@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the console decides: the ring that keeps its output, and who reads its input.
+//! What the console decides: the ring that keeps its output, whose lines wait for whose, and who
+//! reads its input.
+
+pub mod lines;
 
 use crate::addr::DomId;
 use alloc::vec::Vec;

@@ -66,6 +66,42 @@ impl FakeRam {
     }
 }
 
+impl FakeRam {
+    /// Fills `buffer` from `start`.
+    ///
+    /// # Panics
+    /// If not all of that is RAM.
+    pub fn read(&self, start: Pa, buffer: &mut [u8]) {
+        let from = self.checked_ptr(start, buffer.len());
+        // SAFETY: the bytes lie in the leaked buffer; what others write to it meanwhile is a test's own affair.
+        unsafe { from.copy_to(buffer.as_mut_ptr(), buffer.len()) };
+    }
+
+    /// Copies `bytes` to `start`.
+    ///
+    /// # Panics
+    /// As [`Self::read`].
+    pub fn write(&self, start: Pa, bytes: &[u8]) {
+        let to = self.checked_ptr(start, bytes.len());
+        // SAFETY: as in `read`.
+        unsafe { to.copy_from(bytes.as_ptr(), bytes.len()) };
+    }
+
+    fn checked_ptr(&self, start: Pa, size: usize) -> *mut u8 {
+        let range = PaRange::new(start, size as u64).expect("range");
+        assert!(self.range.start <= range.start && range.end <= self.range.end);
+        self.map.ptr(start)
+    }
+}
+
+/// Caches between the processor and RAM, for tests in which they matter.
+pub trait Caches: Send {
+    /// [`Hw::cache`].
+    fn maintain(&mut self, range: PaRange, op: CacheOp);
+    /// Writes zeroes as any data are written; RAM may not see them yet.
+    fn write_zeroes(&mut self, range: PaRange);
+}
+
 /// CPUs there may be.
 pub const MAX_CPUS: usize = 8;
 
@@ -103,6 +139,9 @@ pub struct FakeHw {
     pub mappings: Mutex<Vec<(u64, u64, bool)>>,
     /// Runs at each [`Hw::flush_stage2`], before the TLBs forget.
     pub on_flush: Mutex<Option<FlushHook>>,
+    /// What is between the processor and RAM; `None`: nothing. What this machine itself reads and writes of guests'
+    /// memory, as hypercalls do, passes it by.
+    pub caches: Mutex<Option<Box<dyn Caches>>>,
 }
 
 impl FakeHw {
@@ -119,6 +158,7 @@ impl FakeHw {
             input_of: Mutex::default(),
             mappings: Mutex::default(),
             on_flush: Mutex::default(),
+            caches: Mutex::default(),
         }))
     }
 
@@ -140,18 +180,19 @@ impl Hw for FakeHw {
         self.note(Event::FlushStage2(vttbr));
     }
     fn cache(&self, range: PaRange, op: CacheOp) {
+        if let Some(caches) = self.caches.lock().expect("caches").as_mut() {
+            caches.maintain(range, op);
+        }
         self.note(Event::Cache(range, op));
     }
     fn icache_invalidate_all(&self) {}
     fn scrub(&self, range: PaRange) {
-        assert!(self.ram.range.contains(range.start) && range.end <= self.ram.range.end);
-        // SAFETY: the range lies in the leaked buffer, which nobody else views as typed memory.
-        unsafe {
-            self.ram
-                .map
-                .ptr(range.start)
-                .write_bytes(0, range.size() as usize)
-        };
+        if let Some(caches) = self.caches.lock().expect("caches").as_mut() {
+            caches.write_zeroes(range);
+            caches.maintain(range, CacheOp::Clean);
+        } else {
+            self.ram.write(range.start, &vec![0; range.size() as usize]);
+        }
         self.note(Event::Scrub(range));
     }
     fn gva_to_pa(&self, gva: Gva, write: bool) -> Option<Pa> {
@@ -210,7 +251,8 @@ impl Hw for FakeHw {
     fn irq_set_pending(&self, intid: u32, pending: bool) {
         self.note(Event::IrqSetPending(intid, pending));
     }
-    fn console_write(&self, bytes: &[u8]) {
+    fn console_settle(&self) {}
+    fn console_write(&self, _: DomId, bytes: &[u8]) {
         self.console
             .lock()
             .expect("console")

@@ -93,8 +93,10 @@ pub trait Hw: Sync {
     fn irq_set_active(&self, intid: u32, active: bool);
     /// Sets or clears the pending state of a physical interrupt.
     fn irq_set_pending(&self, intid: u32, pending: bool);
-    /// Writes raw bytes to the console.
-    fn console_write(&self, bytes: &[u8]);
+    /// Writes bytes to the console for who has its input, or for dom0.
+    fn console_write(&self, from: DomId, bytes: &[u8]);
+    /// Shows what waits for the end of another's line.
+    fn console_settle(&self);
     /// Writes a line to the console that domain `from` has written, whole and with its name.
     fn console_line(&self, from: DomId, line: &[u8]);
     /// The domain that the console's input goes to now, if it goes to one.

@@ -41,6 +41,7 @@ pub mod exit;
 #[allow(
     clippy::expect_used,
     clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
     reason = "for tests"
 )]
 pub mod fake;
@@ -53,8 +54,8 @@ pub mod psci;
 pub mod sched;
 pub mod sync;
 pub mod system;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "fake"))]
+pub mod testing;
 pub mod timer;
 pub mod trap;
 pub mod vdev;

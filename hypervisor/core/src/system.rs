@@ -114,9 +114,9 @@ impl IrqOwners {
         })
     }
 
-    /// Gives `intid` back to the hardware domain, if `domain` has it.
-    pub fn give_back(&self, intid: u32, domain: DomId) {
-        if let Some(slot) = self.slot(intid) {
+    /// Gives all that `domain` has back to the hardware domain.
+    pub fn take_back(&self, domain: DomId) {
+        for slot in &self.0 {
             let relaxed = Ordering::Relaxed;
             let _ = slot.compare_exchange(domain.0, 0, relaxed, relaxed);
         }

@@ -26,10 +26,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// List registers of the machine.
-pub(crate) const NR_LRS: u32 = 4;
+pub const NR_LRS: u32 = 4;
 
 /// A system of `nr_cpus`, all online, with `ram`.
-pub(crate) fn system(ram: PaRange, nr_cpus: usize) -> (&'static FakeHw, &'static System) {
+pub fn system(ram: PaRange, nr_cpus: usize) -> (&'static FakeHw, &'static System) {
     let hw = FakeHw::leak(ram.start.0, ram.size());
     let frames = Frames::new(hw.ram.map, hw, &[ram], &[]).unwrap();
     let sys: &'static System = Box::leak(Box::new(System {
@@ -53,7 +53,7 @@ pub(crate) fn system(ram: PaRange, nr_cpus: usize) -> (&'static FakeHw, &'static
 }
 
 /// A GICv3, 44 bits of addresses.
-pub(crate) fn guest_hw() -> GuestHardware {
+pub fn guest_hw() -> GuestHardware {
     GuestHardware {
         geometry: Stage2Geometry::for_pa_range(4).unwrap(),
         vmids: VmidAllocator::new(false),
@@ -68,12 +68,17 @@ pub(crate) fn guest_hw() -> GuestHardware {
 }
 
 /// What distinguishes one domain from another.
-pub(crate) struct Setup {
-    pub(crate) id: u16,
-    pub(crate) role: Role,
-    pub(crate) nr_vcpus: u32,
-    pub(crate) model: Model,
-    pub(crate) gic_layout: GicLayout,
+pub struct Setup {
+    /// Its number.
+    pub id: u16,
+    /// What it may.
+    pub role: Role,
+    /// vCPUs.
+    pub nr_vcpus: u32,
+    /// Its interrupt controller.
+    pub model: Model,
+    /// And where that is.
+    pub gic_layout: GicLayout,
 }
 
 impl Default for Setup {
@@ -89,7 +94,7 @@ impl Default for Setup {
 }
 
 /// A domain with no memory yet. It is not in `sys.domains`, is paused, and its vCPUs are down.
-pub(crate) fn domain(sys: &'static System, hw: &'static FakeHw, setup: Setup) -> Arc<Domain> {
+pub fn domain(sys: &'static System, hw: &'static FakeHw, setup: Setup) -> Arc<Domain> {
     let id = DomId(setup.id);
     let vmid = sys.guest_hw.vmids.take().unwrap();
     let geometry = sys.guest_hw.geometry;

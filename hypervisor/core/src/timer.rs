@@ -26,6 +26,8 @@ pub enum Purpose {
     Watchdog(Weak<Domain>, u32),
     /// The end of the running vCPU's time slice.
     Slice,
+    /// A line waits for the end of another on the console.
+    Console,
 }
 
 impl Purpose {
@@ -35,7 +37,7 @@ impl Purpose {
             | (Self::Physical(a), Self::Physical(b))
             | (Self::Poll(a), Self::Poll(b)) => a.ptr_eq(b),
             (Self::Watchdog(a, n), Self::Watchdog(b, m)) => n == m && a.ptr_eq(b),
-            (Self::Slice, Self::Slice) => true,
+            (Self::Slice, Self::Slice) | (Self::Console, Self::Console) => true,
             _ => false,
         }
     }
@@ -102,7 +104,7 @@ impl Timers {
                     .iter()
                     .any(|own| v.as_ptr() == Arc::as_ptr(own)),
                 Purpose::Watchdog(d, _) => !d.ptr_eq(&watchdogs),
-                Purpose::Slice => true,
+                Purpose::Slice | Purpose::Console => true,
             });
         }
     }
@@ -130,6 +132,7 @@ pub fn run_expired(sys: &'static System) {
             Purpose::Physical(vcpu) => with(&vcpu, Vcpu::physical_timer_expired),
             Purpose::Poll(vcpu) => with(&vcpu, Vcpu::poll_expired),
             Purpose::Slice => sys.sched.resched(sys.hw, sys.hw.this_cpu()),
+            Purpose::Console => sys.hw.console_settle(),
             Purpose::Watchdog(domain, id) => {
                 if let Some(domain) = domain.upgrade() {
                     domain.watchdog_expired(id);

@@ -3,24 +3,37 @@
 
 use super::{Scenario, Selection};
 use crate::demo::{self, Devices};
-use crate::machine::Gic;
+use crate::machine::{Cpu, Gic};
+
+/// The machines: those of `make run`, and others.
+const MACHINES: &[(Gic, Cpu, u32, Devices, Selection)] = &[
+    (Gic::V3, Cpu::A72, 2, Devices::NonCoherent, Selection::Short),
+    (Gic::V3, Cpu::A72, 2, Devices::Coherent, Selection::Full),
+    (Gic::V2, Cpu::A53, 1, Devices::NonCoherent, Selection::Full),
+    (Gic::V2, Cpu::A72, 4, Devices::Coherent, Selection::Full),
+    (Gic::V3, Cpu::Max, 1, Devices::NonCoherent, Selection::Full),
+];
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    [
-        (Gic::V3, Devices::Coherent, Selection::Full),
-        (Gic::V3, Devices::NonCoherent, Selection::Short),
-        (Gic::V2, Devices::Coherent, Selection::Full),
-        (Gic::V2, Devices::NonCoherent, Selection::Full),
-    ]
-    .map(|(gic, devices, selection)| {
-        let kind = match devices {
-            Devices::Coherent => "coherent",
-            Devices::NonCoherent => "noncoherent",
-        };
-        Scenario::new(format!("demo/{gic}-{kind}"), selection, move |stage| {
-            let name = format!("{}-{}", stage.hypervisor, stage.name);
-            demo::run(stage.hypervisor, gic, devices, &name, |_| ())
+    MACHINES
+        .iter()
+        .map(|&(gic, cpu, cpus, devices, selection)| {
+            let kind = match devices {
+                Devices::Coherent => "coherent",
+                Devices::NonCoherent => "noncoherent",
+            };
+            let name = format!("demo/{gic}-{cpu}-smp{cpus}-{kind}");
+            Scenario::new(name, selection, move |stage| {
+                let name = format!("{}-{}", stage.hypervisor, stage.name);
+                let machine = demo::Stage {
+                    hypervisor: stage.hypervisor,
+                    gic,
+                    cpu,
+                    cpus,
+                    devices,
+                };
+                demo::run(&machine, &name, |_| ())
+            })
         })
-    })
-    .into()
+        .collect()
 }

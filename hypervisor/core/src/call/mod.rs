@@ -25,8 +25,8 @@ mod page;
 mod platform;
 mod sched;
 mod sysctl;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "fake"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod vcpu;

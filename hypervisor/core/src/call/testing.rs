@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A machine with a dom0 and two domUs, whose vCPUs tests make hypercalls with.
 
-#![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "for tests"
+)]
 
 use super::{Args, hypercall};
 use crate::addr::{CpuId, DomId, Gfn, Gva, Mfn, PAGE_SIZE, Pa, PaRange};
@@ -27,29 +32,38 @@ use core::sync::atomic::Ordering;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Where the machine's RAM is.
-pub(super) const RAM: PaRange = PaRange {
+pub const RAM: PaRange = PaRange {
     start: Pa(0x4000_0000),
     end: Pa(0x40c0_0000),
 };
 /// Pages each domain starts with.
-pub(super) const PAGES: u64 = 512;
+pub const PAGES: u64 = 512;
 /// Pages of those that have a virtual address, the machine one.
 const MAPPED: u64 = 16;
 /// Where a domU's RAM is.
-pub(super) const DOMU_GFN: u64 = 0x40000;
+pub const DOMU_GFN: u64 = 0x40000;
 /// An address nobody maps.
-pub(super) const NOWHERE: u64 = 0x9000_0000;
+pub const NOWHERE: u64 = 0x9000_0000;
 
 /// The machine.
-pub(super) struct Machine {
-    pub(super) hw: &'static FakeHw,
-    pub(super) sys: &'static System,
+pub struct Machine {
+    /// The processor and RAM.
+    pub hw: &'static FakeHw,
+    /// The hypervisor.
+    pub sys: &'static System,
     /// dom0, d1 and d2.
-    pub(super) guests: [Guest; 3],
+    pub guests: [Guest; 3],
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Machine {
-    pub(super) fn new() -> Self {
+    /// A new one; its memory is never freed.
+    pub fn new() -> Self {
         let hw = FakeHw::leak(RAM.start.0, RAM.size());
         let frames = Frames::new(hw.ram.map, hw, &[RAM], &[]).unwrap();
         let sys: &'static System = Box::leak(Box::new(System {
@@ -81,26 +95,30 @@ impl Machine {
         Self { hw, sys, guests }
     }
 
-    pub(super) fn dom0(&mut self) -> &mut Guest {
+    /// Domain 0, the initial one.
+    pub fn dom0(&mut self) -> &mut Guest {
         &mut self.guests[0]
     }
 
-    pub(super) fn domu(&mut self) -> &mut Guest {
+    /// Domain 1.
+    pub fn domu(&mut self) -> &mut Guest {
         &mut self.guests[1]
     }
 }
 
 /// A domain and the registers of its vCPU 0.
-pub(super) struct Guest {
+pub struct Guest {
     sys: &'static System,
-    pub(super) domain: Arc<Domain>,
-    pub(super) regs: Regs,
+    /// The domain.
+    pub domain: Arc<Domain>,
+    /// General registers.
+    pub regs: Regs,
     /// Its first page.
-    pub(super) mfn: Mfn,
+    pub mfn: Mfn,
     /// Where the next structure goes.
     next: u64,
     /// Times a call was interrupted.
-    pub(super) restarts: u32,
+    pub restarts: u32,
 }
 
 impl Guest {
@@ -172,7 +190,7 @@ impl Guest {
     }
 
     /// Makes hypercall `number`, as often as it is interrupted.
-    pub(super) fn call(&mut self, number: u64, args: &[u64]) -> i64 {
+    pub fn call(&mut self, number: u64, args: &[u64]) -> i64 {
         let mut all: Args = [0; 5];
         for (to, from) in all.iter_mut().zip(args) {
             *to = *from;
@@ -191,7 +209,7 @@ impl Guest {
     }
 
     /// Performs the hypercall that the registers ask for, once.
-    pub(super) fn step(&mut self) {
+    pub fn step(&mut self) {
         let vcpu = self.domain.vcpu(0).unwrap().clone();
         hypercall(&mut Current {
             sys: self.sys,
@@ -202,7 +220,7 @@ impl Guest {
     }
 
     /// Makes hypercall `number` with sub-operation `op` and a structure. Returns that, too.
-    pub(super) fn op<T>(&mut self, number: u64, op: u64, value: T) -> (i64, T)
+    pub fn op<T>(&mut self, number: u64, op: u64, value: T) -> (i64, T)
     where
         T: FromBytes + IntoBytes + Immutable,
     {
@@ -212,7 +230,7 @@ impl Guest {
     }
 
     /// The domain's frame number of its page `n`.
-    pub(super) fn gfn(&self, n: u64) -> u64 {
+    pub fn gfn(&self, n: u64) -> u64 {
         match self.domain.role.direct_mapped {
             true => self.mfn.0 + n,
             false => DOMU_GFN + n,
@@ -220,12 +238,12 @@ impl Guest {
     }
 
     /// Virtual address of page `n`.
-    pub(super) fn page(&self, n: u64) -> u64 {
+    pub fn page(&self, n: u64) -> u64 {
         Mfn(self.mfn.0 + n).base().0
     }
 
     /// Writes `value` somewhere in the first four pages.
-    pub(super) fn put<T: IntoBytes + Immutable + ?Sized>(&mut self, value: &T) -> u64 {
+    pub fn put<T: IntoBytes + Immutable + ?Sized>(&mut self, value: &T) -> u64 {
         let bytes = value.as_bytes();
         if self.next + bytes.len() as u64 > 4 * PAGE_SIZE {
             self.next = 0;
@@ -236,7 +254,8 @@ impl Guest {
         at
     }
 
-    pub(super) fn get<T: FromBytes + IntoBytes>(&self, at: u64) -> T {
+    /// The `T` at virtual address `at`.
+    pub fn get<T: FromBytes + IntoBytes>(&self, at: u64) -> T {
         GuestPtr::new(at).read(self.memory()).unwrap()
     }
 
@@ -245,13 +264,14 @@ impl Guest {
     }
 
     /// Its `shared_info`.
-    pub(super) fn shared_info(&self) -> SharedPage {
+    pub fn shared_info(&self) -> SharedPage {
         let mfn = self.domain.shared_info.mfn();
         let page = self.sys.frames.get(mfn, self.domain.id).unwrap();
         super::page::share(self.sys.map, page)
     }
 
-    pub(super) fn tot_pages(&self) -> u32 {
+    /// Pages of RAM it owns.
+    pub fn tot_pages(&self) -> u32 {
         self.sys.frames.tot_pages(self.domain.id)
     }
 }

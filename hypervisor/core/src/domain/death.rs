@@ -119,6 +119,8 @@ impl Domain {
             self.sys.sched.take_out(vcpu);
         }
         self.sys.timers.forget(self);
+        self.vgic.unlink_all(&**self);
+        self.sys.irq_owners.take_back(self.id);
         let _ = self.sys.frames.claim(self.id, 0);
         Step::Grants
     }

@@ -18,6 +18,7 @@ use crate::p2m::{P2m, Vmid};
 use crate::sched::{DEFAULT_WEIGHT, Place, pause};
 use crate::sync::{Lock, rank};
 use crate::system::System;
+use crate::vdev::line::Line;
 use crate::vdev::vpl011::Vpl011;
 use crate::vgic::{Access, VcpuNotify, Vgic};
 use alloc::boxed::Box;
@@ -115,6 +116,9 @@ pub struct Domain {
     pub shared_info: XenPage,
     /// Its UART, if it was given one.
     pub uart: Once<Vpl011>,
+    /// The line it writes by `console_io`, if it is one that may: Xen lets domains of the device
+    /// tree, for the early messages of their kernels.
+    pub console_line: Once<Lock<Line, { rank::VGIC_DIST }>>,
     /// CNTVOFF_EL2.
     pub cntvoff: u64,
     /// The PPI that announces events.
@@ -208,6 +212,7 @@ impl Domain {
             grants,
             shared_info,
             uart: Once::new(),
+            console_line: Once::new(),
             cntvoff: config.cntvoff,
             event_ppi: config.event_ppi,
             hvm_params: Lock::new([0; 32]),

@@ -8,6 +8,7 @@ use super::pin::Active;
 use crate::addr::{DomId, Gfn, Mfn};
 use crate::domain::Domain;
 use crate::domain::xen_pages::XenPage;
+use crate::frame::PageRef;
 use crate::guest::shared::SharedPage;
 use crate::sync::{Lock, rank};
 use crate::system::System;
@@ -129,10 +130,14 @@ impl GrantTable {
         Ok(())
     }
 
-    /// Runs `act` if the domain has `mfn` mapped by a grant; it stays mapped meanwhile.
-    pub fn while_mapped<R>(&self, mfn: Mfn, act: impl FnOnce() -> R) -> Option<R> {
+    /// Another's page `mfn`, held, if the domain has it mapped by a grant.
+    pub fn mapped_page(&self, mfn: Mfn) -> Option<PageRef> {
         let maptrack = self.maptrack.lock();
-        maptrack.maps(mfn).then(act)
+        // The mapping holds the page as long as it is in the maptrack.
+        maptrack
+            .maps(mfn)
+            .then(|| self.sys.frames.get_any(mfn))
+            .flatten()
     }
 }
 

@@ -197,7 +197,7 @@ impl Vpl011 {
         match (self.backend, output.shown) {
             (_, Shown::Nothing) => {}
             (Backend::Console, Shown::Line) => self.hw.console_line(self.owner, text),
-            (Backend::Console, Shown::Raw) => self.hw.console_write(text),
+            (Backend::Console, Shown::Raw) => self.hw.console_write(self.owner, text),
         }
     }
 }

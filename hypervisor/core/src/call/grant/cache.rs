@@ -34,19 +34,17 @@ pub(super) fn flush(cur: &Current<'_>, op: GuestPtr<CacheFlush>) -> Result<(), E
     let mfn = Pa(op.a).frame();
     let start = mfn.base().checked_add(offset).ok_or(Errno::Inval)?;
     let range = PaRange::new(start, length).ok_or(Errno::Inval)?;
-    let maintain = || cur.sys.hw.cache(range, how);
-    let count = &cur.domain.cache_flushes;
-    // The page must not become another's meanwhile.
-    if let Some(_page) = cur.sys.frames.get(mfn, cur.domain.id) {
-        maintain();
-        count.own.fetch_add(1, Ordering::Relaxed);
-        return Ok(());
-    }
-    cur.domain
-        .grants
-        .while_mapped(mfn, maintain)
-        .ok_or_else(|| refusal(cur, mfn))?;
-    count.foreign.fetch_add(1, Ordering::Relaxed);
+    let counts = &cur.domain.cache_flushes;
+    // Held, so that the page does not become another's meanwhile. No lock is.
+    let (_page, count) = match cur.sys.frames.get(mfn, cur.domain.id) {
+        Some(page) => (page, &counts.own),
+        None => match cur.domain.grants.mapped_page(mfn) {
+            Some(page) => (page, &counts.foreign),
+            None => return Err(refusal(cur, mfn)),
+        },
+    };
+    cur.sys.hw.cache(range, how);
+    count.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }
 

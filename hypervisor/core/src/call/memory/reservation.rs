@@ -283,15 +283,15 @@ fn decrease_page(domain: &Domain, batch: &Batch<'_>, gfn: Gfn) -> Result<(), Err
 pub(super) fn exchange(cur: &Current<'_>, call: Call) -> CallResult {
     let arg = call.ptr::<MemoryExchange>().read(cur.memory())?;
     let (input, out) = (arg.input, arg.out);
-    let pages = |r: &MemoryReservation| r.nr_extents.checked_shl(r.extent_order).unwrap_or(0);
-    if arg.nr_exchanged > input.nr_extents {
-        return Err(Errno::Inval);
-    }
     let most = max_order(cur.domain);
     if input.extent_order > most || out.extent_order > most {
         return Err(Errno::Perm);
     }
-    if input.domid != out.domid || pages(&input) != pages(&out) {
+    let pages = |r: &MemoryReservation| r.nr_extents.checked_shl(r.extent_order).unwrap_or(0);
+    if arg.nr_exchanged > input.nr_extents
+        || input.domid != out.domid
+        || pages(&input) != pages(&out)
+    {
         return Err(Errno::Inval);
     }
     let domain = resolve(cur, input.domid, Class::Target)?;

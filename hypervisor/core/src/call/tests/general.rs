@@ -2,6 +2,8 @@
 //! Numbers, `xen_version`, `hvm_op`, `console_io`, `platform_op`, `vm_assist`, `multicall`.
 
 use super::*;
+use crate::sync::Lock;
+use crate::vdev::line::Line;
 use core::sync::atomic::Ordering;
 use std::string::String;
 use xen_abi::Payload;
@@ -200,6 +202,20 @@ fn console() {
     assert_eq!(guest.call(CONSOLE_IO, &[1, 1 << 31, at]), E2BIG);
     assert_eq!(guest.call(CONSOLE_IO, &[0, 1 << 31, NOWHERE]), EFAULT);
     assert_eq!(machine.domu().call(CONSOLE_IO, &[0, 1, at]), EPERM);
+
+    // A domain of the device tree.
+    hw.console.lock().unwrap().clear();
+    let domu = machine.domu();
+    domu.domain
+        .console_line
+        .call_once(|| Lock::new(Line::EMPTY));
+    let at = domu.put(b"one\ntwo");
+    assert_eq!(domu.call(CONSOLE_IO, &[0, 7, at]), 0);
+    let at = domu.put(b"!\n");
+    assert_eq!(domu.call(CONSOLE_IO, &[0, 2, at]), 0);
+    assert_eq!(*hw.console.lock().unwrap(), b"(d1) one\n(d1) two!\n");
+    assert_eq!(domu.call(CONSOLE_IO, &[1, 5, at]), 0);
+    assert_eq!(domu.call(CONSOLE_IO, &[0, 5, NOWHERE]), EFAULT);
 }
 
 #[test]

@@ -8,11 +8,13 @@ mod xsa;
 
 use super::*;
 use crate::addr::{DomId, Gfn, Gva, Mfn, Pa, PaRange};
+use crate::domain::Domain;
 use crate::fake::Event;
 use crate::guest::copy::GuestMemory;
 use crate::guest::shared::SharedPage;
 use crate::hw::CacheOp;
 use crate::p2m::P2mType;
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use std::boxed::Box;
 use std::vec::Vec;
@@ -438,4 +440,49 @@ fn cache_flush_of_a_mapped_page() {
     }
     assert_eq!(cache(&mut machine, foreign, 0, 64, 1), EINVAL);
     assert_eq!(machine.references(foreign >> 12), 1);
+}
+
+/// Ends the only mapping of a page that dom0 has, and the granter's ownership of it, as another CPU may while the page
+/// is maintained.
+struct EndsMapping {
+    mapper: Arc<Domain>,
+    granter: Arc<Domain>,
+    mapping: MapGrantRef,
+}
+
+impl crate::fake::Caches for EndsMapping {
+    fn maintain(&mut self, range: PaRange, _: CacheOp) {
+        let gfn = Gfn(self.mapping.host_addr >> 12);
+        let taken = crate::grant::map::take(&self.mapper, self.mapping.handle, gfn).unwrap();
+        crate::grant::map::finish(&self.mapper, &[Some(taken)]);
+        let (frames, mfn) = (self.granter.sys.frames, range.start.frame());
+        self.granter.p2m.remove(Gfn(DOMU_GFN + 5), 1).unwrap();
+        assert!(frames.release_allocation(mfn, self.granter.id));
+        // Nobody is given the page until it has been maintained.
+        let state = frames.state(mfn).unwrap();
+        assert_eq!(
+            (state.owner(), state.references()),
+            (Some(self.granter.id), 1)
+        );
+    }
+    fn write_zeroes(&mut self, _: PaRange) {}
+}
+
+#[test]
+fn a_page_stays_while_it_is_maintained() {
+    let mut machine = Machine::new();
+    machine.grant(1, 8, 0, 5, GTF_PERMIT_ACCESS);
+    let mapping = machine.map(0, 1, 8, WINDOW, GNTMAP_HOST_MAP);
+    // Another page goes first: tables are allocated, and scrubbed, now.
+    let granter = &machine.guests[1].domain;
+    granter.p2m.remove(Gfn(DOMU_GFN + 6), 1).unwrap();
+    *machine.hw.caches.lock().unwrap() = Some(Box::new(EndsMapping {
+        mapper: machine.guests[0].domain.clone(),
+        granter: machine.guests[1].domain.clone(),
+        mapping,
+    }));
+    assert_eq!(cache(&mut machine, mapping.dev_bus_addr, 0, 4096, 3), 0);
+    let mfn = Pa(mapping.dev_bus_addr).frame();
+    assert_eq!(machine.sys.frames.state(mfn).unwrap().owner(), None);
+    assert_eq!(cache(&mut machine, mapping.dev_bus_addr, 0, 4096, 3), EPERM);
 }

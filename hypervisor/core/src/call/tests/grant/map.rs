@@ -141,7 +141,7 @@ fn flushed_before_anything_is_let_go() {
         machine.guests[1].mfn,
     );
     let page = table_page(&machine, 1);
-    let seen = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let seen = Arc::new(std::sync::Mutex::new(None));
     let notes = seen.clone();
     *machine.hw.on_flush.lock().unwrap() = Some(Box::new(move || {
         let flags = page.atomic_u16(8 * 8).unwrap().load(Ordering::Relaxed);
