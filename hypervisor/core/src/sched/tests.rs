@@ -340,3 +340,34 @@ fn unknown_cpus_are_ignored() {
     assert!(!cpus.resched(7));
     set_this_cpu(CpuId(0));
 }
+
+/// A vCPU leaves a CPU that it may no longer run on: at once from a queue, and from a CPU that has
+/// its registers once they are put away.
+#[test]
+fn affinity_is_obeyed() {
+    let cpus = Cpus::new(2);
+    let only = |cpu: u32| 1u128 << cpu;
+    let sched = &cpus.sys.sched;
+    let busy = cpus.ready(0, 256);
+    let moved = cpus.ready(0, 256);
+    cpus.runs(0, &busy);
+    sched.set_affinity(cpus.hw, &moved, only(1));
+    assert_eq!((moved.sched.home(), moved.sched.flags()), (CpuId(1), 0));
+    cpus.runs(1, &moved);
+    sched.set_loaded(CpuId(1), Some(moved.clone()));
+    // It runs where it may not any more.
+    sched.set_affinity(cpus.hw, &moved, only(0));
+    assert!(sched.wants_choice(CpuId(1)) && sched.holds(&moved));
+    cpus.idles(1);
+    assert_ne!(moved.sched.flags() & pause::EVICTED, 0);
+    sched.finish_move(cpus.hw, &moved);
+    assert_eq!(moved.sched.home(), CpuId(1));
+    sched.set_loaded(CpuId(1), None);
+    sched.finish_move(cpus.hw, &moved);
+    assert_eq!((moved.sched.home(), moved.sched.flags()), (CpuId(0), 0));
+    // Nobody takes it from where it must be.
+    assert_eq!(moved.sched.place(), Place::Ready);
+    cpus.idles(1);
+    cpus.block(&busy);
+    cpus.runs(0, &moved);
+}

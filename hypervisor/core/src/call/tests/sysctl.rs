@@ -149,7 +149,7 @@ fn the_console() {
     assert_eq!(read(0, 0, 256), (0, 256, 256));
     assert_eq!(read(1, 256, 256), (0, 300, 44));
     assert_eq!(read(1, 300, 256), (0, 300, 0));
-    let keys = machine.dom0().put(&[b'q', b'g']);
+    let keys = machine.dom0().put(b"qg");
     machine.hw.take_events();
     let arg = DebugKeys {
         keys: Handle(keys),
