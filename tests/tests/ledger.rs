@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -147,6 +148,38 @@ fn every_state_is_one_and_is_shown() {
         }
         let checks = list(&entry.value, "checks");
         assert!(!checks.is_empty(), "no check shows {what}");
+    }
+}
+
+/// What the hypervisor refuses as it refuses any number it does not know, it does not name.
+#[test]
+fn what_is_not_there_is_not_in_the_source() {
+    let mut words = BTreeSet::new();
+    collect_words(&root().join("hypervisor/core/src/call"), &mut words);
+    let unknown =
+        |entry: &Entry| matches!(entry.value["errno"].as_str(), Some("ENOSYS" | "EINVAL"));
+    let named: Vec<_> = entries()
+        .into_iter()
+        .filter(|entry| unknown(entry) && words.contains(&entry.name.to_uppercase()))
+        .map(|entry| entry.name)
+        .collect();
+    assert!(named.is_empty(), "refused, but in the source: {named:?}");
+}
+
+/// The words of the source files below `folder` that are no tests.
+fn collect_words(folder: &Path, words: &mut BTreeSet<String>) {
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        if path.ends_with("tests") {
+            continue;
+        }
+        if path.is_dir() {
+            collect_words(&path, words);
+            continue;
+        }
+        let source = fs::read_to_string(&path).unwrap();
+        let split = source.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.extend(split.map(str::to_owned));
     }
 }
 
