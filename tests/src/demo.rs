@@ -139,24 +139,60 @@ pub fn run(stage: &Stage, name: &str, show: impl Fn(&str)) -> Result<()> {
     Ok(())
 }
 
-fn machine(stage: &Stage, images: &[PathBuf], tree: &Path) -> Result<Machine> {
-    let stub = target("guest-stub.img");
-    if !stub.exists() {
-        return fail(format!(
-            "{} is missing: `make build` makes it",
-            stub.display()
-        ));
+/// Has a domain die while a disk writes to a page that dom0 has mapped of it. The disk takes seconds for that.
+///
+/// # Errors
+/// When the page, or anything else that is counted, is not where it should be.
+pub fn death(stage: &Stage, name: &str) -> Result<()> {
+    let image = target("scratch").join(format!("{name}-disk.img"));
+    write_whole(&image, &before())?;
+    let tree = target("scratch").join(format!("{name}.dtb"));
+    let mut machine = bare(stage)?;
+    machine.dom0_args = "demo=death".to_owned();
+    let file = image.display().to_string().replace(',', ",,");
+    machine.attach(
+        "-drive",
+        &format!("if=none,id=slow,format=raw,file={file},throttling.bps-total=800"),
+    );
+    machine.attach("-device", "nvme,serial=1,drive=slow");
+    describe(&mut machine, stage, &tree)?;
+    let log = target("logs").join(format!("{name}.log"));
+    let mut console = Console::start(&machine, &log)?;
+    console.wait_for_end(LIMIT)?;
+    let transcript = console.transcript();
+    for verdict in ["DEMO death: ok", "DEMO: passed"] {
+        if !transcript.contains(verdict) {
+            return Err(console.failure(&format!("the stub did not say '{verdict}'")));
+        }
     }
-    let mut machine = Machine {
-        payload: Payload::Image(stub.clone()),
-        gic: stage.gic,
-        cpu: stage.cpu,
-        cpus: stage.cpus,
-        dom0_args: "demo".to_owned(),
-        ..Machine::new(stage.hypervisor)
-    };
-    // Devices on MMIO are those of virtio 1, as on PCI.
-    machine.attach("-global", "virtio-mmio.force-legacy=false");
+    fs::remove_file(&image).context(|| format!("removing {}", image.display()))?;
+    if stage.hypervisor == Hypervisor::Xen {
+        return Ok(());
+    }
+    // Pages, ports and grants of all domains, before and after.
+    let counted: Vec<_> = transcript
+        .split("'g' pressed")
+        .skip(1)
+        .map(counts)
+        .collect();
+    match counted.as_slice() {
+        [before, after] if before == after && before.len() >= 3 => Ok(()),
+        _ => Err(console.failure(&format!("the counters differ: {counted:#?}"))),
+    }
+}
+
+/// The lines that key 'g' shows.
+fn counts(text: &str) -> Vec<&str> {
+    let is_count = |line: &&str| line.contains("free pages ") || line.contains(" ports ");
+    text.lines()
+        .skip(1)
+        .take_while(|line| line.starts_with("(XL)"))
+        .filter(is_count)
+        .collect()
+}
+
+fn machine(stage: &Stage, images: &[PathBuf], tree: &Path) -> Result<Machine> {
+    let mut machine = bare(stage)?;
     for (number, (device, image)) in DISKS.iter().zip(images).enumerate() {
         let file = image.display().to_string().replace(',', ",,");
         machine.attach(
@@ -165,12 +201,39 @@ fn machine(stage: &Stage, images: &[PathBuf], tree: &Path) -> Result<Machine> {
         );
         machine.attach("-device", &format!("{device},drive=disk{number}"));
     }
-    let domu = DomU::new(stub, "demo");
-    domu::add_with(&mut machine, &[domu], tree, |source| match stage.devices {
+    describe(&mut machine, stage, tree)?;
+    Ok(machine)
+}
+
+/// The machine without its disks.
+fn bare(stage: &Stage) -> Result<Machine> {
+    let stub = target("guest-stub.img");
+    if !stub.exists() {
+        return fail(format!(
+            "{} is missing: `make build` makes it",
+            stub.display()
+        ));
+    }
+    let mut machine = Machine {
+        payload: Payload::Image(stub),
+        gic: stage.gic,
+        cpu: stage.cpu,
+        cpus: stage.cpus,
+        dom0_args: "demo".to_owned(),
+        ..Machine::new(stage.hypervisor)
+    };
+    // Devices on MMIO are those of virtio 1, as on PCI.
+    machine.attach("-global", "virtio-mmio.force-legacy=false");
+    Ok(machine)
+}
+
+/// Adds the domU, and says in the tree what devices see.
+fn describe(machine: &mut Machine, stage: &Stage, tree: &Path) -> Result<()> {
+    let domu = DomU::new(target("guest-stub.img"), "demo");
+    domu::add_with(machine, &[domu], tree, |source| match stage.devices {
         Devices::Coherent => source.to_owned(),
         Devices::NonCoherent => source.replace("dma-coherent;", ""),
-    })?;
-    Ok(machine)
+    })
 }
 
 /// What is on a disk before.

@@ -6,12 +6,13 @@ use xen_abi::version::XENFEAT_DIRECT_MAPPED;
 
 use super::disks::Disks;
 use super::peer::Peer;
-use super::{Problem, fail, report, steps, wait};
+use super::{Problem, death, fail, report, steps, wait};
 use crate::console::println;
 use crate::drivers::environment;
 use crate::xen::version::has_feature;
 
-/// Goes through all steps, or through the one that `which` names: `fixed`, `broken` or `check`.
+/// Goes through all steps, or through the one that `which` names: `fixed`, `broken`, `check`, or
+/// `death`, which is not among all: it takes a disk that is slow.
 pub(super) fn run(which: &str) -> Result<(), Problem> {
     if !has_feature(XENFEAT_DIRECT_MAPPED) {
         fail!("dom0 is not direct-mapped");
@@ -27,10 +28,10 @@ pub(super) fn run(which: &str) -> Result<(), Problem> {
     report::pages(&peer);
     let mut chosen = STEPS
         .iter()
-        .filter(|(name, _)| which.is_empty() || which == *name)
+        .filter(|(name, _)| which == *name || which.is_empty() && *name != "death")
         .peekable();
     if chosen.peek().is_none() {
-        fail!("there is no step {which}: fixed, broken and check are");
+        fail!("there is no step {which}: fixed, broken, check and death are");
     }
     for (_, step) in chosen {
         step(&peer, &mut disks)?;
@@ -43,7 +44,12 @@ pub(super) fn run(which: &str) -> Result<(), Problem> {
 type Step = fn(&Peer, &mut Disks) -> Result<(), Problem>;
 
 /// By name, in order.
-const STEPS: [(&str, Step); 3] = [("fixed", fixed), ("broken", broken), ("check", check)];
+const STEPS: [(&str, Step); 4] = [
+    ("fixed", fixed),
+    ("broken", broken),
+    ("check", check),
+    ("death", death),
+];
 
 /// With the fix, all disks do as they should.
 fn fixed(peer: &Peer, disks: &mut Disks) -> Result<(), Problem> {
@@ -70,6 +76,12 @@ fn check(peer: &Peer, disks: &mut Disks) -> Result<(), Problem> {
     steps::checked(peer, &mut disks.last()?)?;
     println!("DEMO check: ok");
     Ok(())
+}
+
+/// A domain dies under DMA.
+fn death(_: &Peer, disks: &mut Disks) -> Result<(), Problem> {
+    environment::choose(Dispatch::Archdata);
+    death::show(&mut disks.last()?)
 }
 
 fn start(dispatch: Dispatch) {

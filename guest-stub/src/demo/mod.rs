@@ -10,6 +10,7 @@
     reason = "a problem carries its explanation; there is no heap to put it on"
 )]
 
+mod death;
 mod disks;
 mod dom0;
 mod domu;

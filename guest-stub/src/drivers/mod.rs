@@ -52,6 +52,20 @@ pub(crate) trait Disk {
         block: u64,
         buffers: &[Buffer],
     ) -> Result<(), DiskError>;
+
+    /// As [`transfer`](Self::transfer); `act` runs when the device has its command, before its end is waited for.
+    ///
+    /// # Errors
+    /// As there; `Unsupported` of a disk that cannot.
+    fn transfer_while(
+        &mut self,
+        _transfer: Transfer,
+        _block: u64,
+        _buffers: &[Buffer],
+        _act: &mut dyn FnMut(),
+    ) -> Result<(), DiskError> {
+        Err(DiskError::Unsupported("nothing can be done meanwhile"))
+    }
 }
 
 /// Why a disk does not do what it should.

@@ -168,7 +168,8 @@ impl Nvme {
     }
 
     fn submit_admin(&mut self, command: &Command) -> Result<(), DiskError> {
-        submit(self.registers, self.stride, &mut self.admin, command)
+        let (registers, stride) = (self.registers, self.stride);
+        submit(registers, stride, &mut self.admin, command, &mut || ())
     }
 
     /// One command for all pages, whose addresses the device is given: the first and the second in the command, or the
@@ -178,6 +179,7 @@ impl Nvme {
         transfer: Transfer,
         block: u64,
         buffers: &[Scatterlist],
+        act: &mut dyn FnMut(),
     ) -> Result<(), DiskError> {
         let opcode = match transfer {
             Transfer::Read => READ,
@@ -209,7 +211,7 @@ impl Nvme {
             .pages(first, second)
             .words(start as u32, (start >> 32) as u32)
             .word_12(blocks as u32 - 1);
-        submit(self.registers, self.stride, &mut self.io, &command)
+        submit(self.registers, self.stride, &mut self.io, &command, act)
     }
 }
 
@@ -224,6 +226,16 @@ impl Disk for Nvme {
         block: u64,
         buffers: &[Buffer],
     ) -> Result<(), DiskError> {
+        self.transfer_while(transfer, block, buffers, &mut || ())
+    }
+
+    fn transfer_while(
+        &mut self,
+        transfer: Transfer,
+        block: u64,
+        buffers: &[Buffer],
+        act: &mut dyn FnMut(),
+    ) -> Result<(), DiskError> {
         let mut list = [Scatterlist::new(Phys(0), 0); MOST_BUFFERS];
         let Some(list) = list.get_mut(..buffers.len()) else {
             return Err(DiskError::Unsupported("more buffers than a command takes"));
@@ -236,7 +248,7 @@ impl Disk for Nvme {
             Transfer::Write => Direction::ToDevice,
         };
         dma().map_sg(&DEVICE, list, direction)?;
-        let done = self.command(transfer, block, list);
+        let done = self.command(transfer, block, list, act);
         dma().unmap_sg(&DEVICE, list, direction)?;
         done
     }
@@ -278,12 +290,13 @@ impl Command {
     }
 }
 
-/// Gives the device a command and waits until it is done.
+/// Gives the device a command, lets `act` do something, and waits until the command is done.
 fn submit(
     registers: u64,
     stride: u64,
     queue: &mut Queue,
     command: &Command,
+    act: &mut dyn FnMut(),
 ) -> Result<(), DiskError> {
     let entry = queue.submission.virt as u64 + queue.tail * 64;
     for (place, word) in (entry..).step_by(4).zip(command.0) {
@@ -293,6 +306,7 @@ fn submit(
     barrier::dsb();
     let doorbell = registers + DOORBELLS + 2 * queue.number * stride;
     write32(doorbell, queue.tail as u32);
+    act();
 
     let entry = queue.completion.virt as u64 + queue.head * 16;
     let is_new = || read32(entry + 12) >> 16 & 1 == queue.phase;

@@ -28,7 +28,8 @@ use crate::machine::dt::facts;
 use crate::machine::mmio::{read64, write64};
 use crate::machine::timer::{delay, wait_until};
 use crate::xen::domctl::{
-    BASE, DATA, NONE, PAGES, Program, domctl, free_pages, info, load, map_foreign, word,
+    BASE, DATA, NONE, PAGES, Program, domctl, free_pages, grant_to_us, info, load, map_foreign,
+    word,
 };
 use crate::xen::event::{close, map_shared_info, send, shared_info};
 use crate::xen::hypercall::{hypercall, operate};
@@ -244,20 +245,8 @@ fn destroyed_running() -> Outcome {
 
 /// Maps a domain's grant table at our frame `at`, and writes an entry for us.
 fn grant(domain: &Domu, at: u64, reference: u32, gfn: u64) -> Outcome {
-    let frames = [at];
-    let mut acquire = AcquireResource {
-        domid: domain.0,
-        r#type: XENMEM_RESOURCE_GRANT_TABLE,
-        id: 0,
-        nr_frames: 1,
-        pad: 0,
-        frame: 0,
-        frame_list: Handle(&raw const frames as u64),
-    };
-    let result = operate(MEMORY_OP, XENMEM_ACQUIRE_RESOURCE, &mut acquire);
+    let result = grant_to_us(domain.0, at, reference, gfn);
     ensure_eq!(result, 0, "acquiring its grant table");
-    let entry = gfn << 32 | u64::from(GTF_PERMIT_ACCESS);
-    write64((at << 12) + u64::from(reference) * 8, entry);
     Ok(())
 }
 

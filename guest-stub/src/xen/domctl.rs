@@ -12,10 +12,12 @@ use xen_abi::domctl::{
     XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_MAX_MEM, XEN_DOMCTL_MAX_VCPUS,
     XEN_DOMCTL_SET_ADDRESS_SIZE, XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE, XEN_DOMCTL_SETVCPUCONTEXT,
 };
+use xen_abi::grant::GTF_PERMIT_ACCESS;
 use xen_abi::hypercall::{DOMCTL, MEMORY_OP, SYSCTL};
 use xen_abi::memory::{
-    AddToPhysmapBatch, MemoryReservation, XENMAPSPACE_GMFN_FOREIGN, XENMEM_ADD_TO_PHYSMAP_BATCH,
-    XENMEM_POPULATE_PHYSMAP,
+    AcquireResource, AddToPhysmapBatch, MemoryReservation, XENMAPSPACE_GMFN_FOREIGN,
+    XENMEM_ACQUIRE_RESOURCE, XENMEM_ADD_TO_PHYSMAP_BATCH, XENMEM_POPULATE_PHYSMAP,
+    XENMEM_RESOURCE_GRANT_TABLE,
 };
 use xen_abi::sysctl::{PhysInfo, Sysctl, XEN_SYSCTL_INTERFACE_VERSION, XEN_SYSCTL_PHYSINFO};
 use xen_abi::xen::DOMID_SELF;
@@ -273,6 +275,26 @@ pub(crate) fn map_foreign(id: u16, from: u64, at: u64) -> i64 {
         0 => i64::from(unsafe { (&raw const error).read_volatile() }),
         error => error,
     }
+}
+
+/// Has domain `id` grant us its frame `gfn`: maps its grant table at our frame `at`, where it stays, and writes an entry.
+pub(crate) fn grant_to_us(id: u16, at: u64, reference: u32, gfn: u64) -> i64 {
+    let frames = [at];
+    let mut acquire = AcquireResource {
+        domid: id,
+        r#type: XENMEM_RESOURCE_GRANT_TABLE,
+        id: 0,
+        nr_frames: 1,
+        pad: 0,
+        frame: 0,
+        frame_list: Handle(&raw const frames as u64),
+    };
+    let result = operate(MEMORY_OP, XENMEM_ACQUIRE_RESOURCE, &mut acquire);
+    if result == 0 {
+        let entry = gfn << 32 | u64::from(GTF_PERMIT_ACCESS);
+        write64((at << 12) + u64::from(reference) * 8, entry);
+    }
+    result
 }
 
 /// The word of page [`DATA`], which is mapped at our frame `window`.

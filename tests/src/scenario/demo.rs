@@ -15,7 +15,21 @@ const MACHINES: &[(Gic, Cpu, u32, Devices, Selection)] = &[
 ];
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    MACHINES
+    let death =
+        [(Gic::V3, Selection::Short), (Gic::V2, Selection::Full)].map(|(gic, selection)| {
+            Scenario::new(format!("demo/{gic}-death"), selection, move |stage| {
+                let name = format!("{}-{}", stage.hypervisor, stage.name);
+                let machine = demo::Stage {
+                    hypervisor: stage.hypervisor,
+                    gic,
+                    cpu: Cpu::A72,
+                    cpus: 2,
+                    devices: Devices::NonCoherent,
+                };
+                demo::death(&machine, &name)
+            })
+        });
+    let shown = MACHINES
         .iter()
         .map(|&(gic, cpu, cpus, devices, selection)| {
             let kind = match devices {
@@ -34,6 +48,6 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 };
                 demo::run(&machine, &name, |_| ())
             })
-        })
-        .collect()
+        });
+    shown.chain(death).collect()
 }
