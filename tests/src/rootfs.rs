@@ -377,10 +377,11 @@ fn add(path: &Path, addition: &Addition) -> Result<()> {
     match addition {
         Addition::Directory => create_directory(path),
         Addition::Link(to) => {
-            // A package may have it: then it is right.
-            if path.symlink_metadata().is_ok() {
+            // A package's link is right; its directory is there for its installation to replace.
+            if path.is_symlink() {
                 return Ok(());
             }
+            let _ = fs::remove_dir(path);
             symlink(to, path).context(doing)
         }
         Addition::File(mode, content) => {
