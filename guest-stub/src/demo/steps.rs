@@ -36,7 +36,7 @@ pub(super) type Name = Text<40>;
 pub(super) struct Named<'d> {
     pub(super) disk: &'d mut dyn Disk,
     pub(super) name: Name,
-    /// Whether each transfer is shown. It is judged in any case.
+    /// Whether each transfer is shown. It is judged in any case, and shown if it is wrong.
     pub(super) is_shown: bool,
 }
 
@@ -74,10 +74,11 @@ impl<'d> Named<'d> {
         }
         let done = take_maintenance();
         let pages = buffers.iter().map(|buffer| buffer.pages).sum();
-        if self.is_shown {
+        let is_right = done == self.expected(transfer, pages, way);
+        if self.is_shown || !is_right {
             report::transferred(transfer, pages, way, done);
         }
-        if done == self.expected(transfer, pages, way) {
+        if is_right {
             return Ok(());
         }
         fail!(
