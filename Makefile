@@ -64,7 +64,7 @@ symbolize: tools ## name the +0x... addresses of a log on standard input
 
 clean: ## remove what was built; downloads stay
 	rm -rf target/debug target/release target/$(TARGET) target/logs target/scratch target/tmp target/conformance
-	rm -f target/*.img target/*.elf target/*.cpio
+	rm -f target/*.img target/*.elf target/*.cpio target/dom0.*
 
 distclean: ## remove downloads too
 	rm -rf target

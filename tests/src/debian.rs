@@ -126,7 +126,7 @@ fn install(apt: &Apt, locked: &Locked) -> Result<()> {
 /// The locked version, or when Debian has it no longer the newest of the same role.
 fn choose(apt: &Apt, locked: &Locked) -> Result<Offered> {
     let exact = format!("{}={}", locked.package, locked.version);
-    if let Some(offered) = apt.show(&[exact.clone()])?.into_iter().next() {
+    if let Some(offered) = apt.show(std::slice::from_ref(&exact))?.into_iter().next() {
         if offered.sha256 != locked.sha256 {
             return fail(format!(
                 "{exact}: Debian's index says SHA256 {}, tests/debian.lock says {}",
@@ -136,7 +136,7 @@ fn choose(apt: &Apt, locked: &Locked) -> Result<Offered> {
         return Ok(offered);
     }
     let package = newest_name(apt, locked)?;
-    apt.show(&[package.clone()])?
+    apt.show(std::slice::from_ref(&package))?
         .into_iter()
         .next()
         .ok_or_else(|| {

@@ -404,7 +404,7 @@ mod tests {
         }
         for Offered { package, .. } in &locked {
             let left_out = |prefix: &&str| package.starts_with(*prefix);
-            assert!(!LEFT_OUT.iter().any(|p| left_out(&p)), "{package}");
+            assert!(!LEFT_OUT.iter().any(left_out), "{package}");
         }
     }
 
