@@ -74,7 +74,7 @@ impl Vcpu {
             id,
             domain,
             sys,
-            context: VcpuCell(UnsafeCell::new(Context::default())),
+            context: VcpuCell(UnsafeCell::new(Context::reset(0, 0))),
             sched: SchedState::new(pause::DOWN | pause::PAUSED, home),
             ptimer: Lock::new(PhysTimer::default()),
             runstate: Lock::new(RunstateArea::default()),
@@ -170,8 +170,6 @@ impl Vcpu {
         let context = unsafe { &mut *self.context.get() };
         if let Some(start) = self.take_start() {
             *context = Context::reset(start.entry, start.x0);
-        } else if !self.is_initialised() {
-            *context = Context::reset(0, 0);
         }
         let result = act(context);
         self.unblock(pause::HELD);
