@@ -85,9 +85,9 @@ pub struct CreateConfig {
     pub nr_spis: u32,
     /// Highest event channel port.
     pub max_evtchn_port: u32,
-    /// Frames of its grant table.
+    /// Frames of its grant table; no more than the command line's limit.
     pub max_grant_frames: u32,
-    /// Frames that track what it has mapped of others.
+    /// Frames that track what it has mapped of others; no more than the command line's limit.
     pub max_maptrack_frames: u32,
     /// Pages its stage-2 tables may take.
     pub tables: PoolLimit,
@@ -152,8 +152,10 @@ pub fn domu(sys: &'static System, id: DomId, config: &CreateConfig) -> Result<Ar
             },
             nr_vcpus: config.nr_vcpus,
             max_evtchn_port: config.max_evtchn_port,
-            max_grant_frames: config.max_grant_frames,
-            max_maptrack_frames: config.max_maptrack_frames,
+            max_grant_frames: config.max_grant_frames.min(sys.options.gnttab_max_frames),
+            max_maptrack_frames: config
+                .max_maptrack_frames
+                .min(sys.options.gnttab_max_maptrack_frames),
             p2m,
             vmid,
             vgic: Vgic::new(vgic, hw),
