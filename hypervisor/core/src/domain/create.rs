@@ -191,7 +191,10 @@ pub fn map_gicv(domain: &Domain) -> Result<(), Errno> {
     if let (Some(gicv), Some((gicc, _))) = (gicv, domain.gic_layout.gicc) {
         let nr = GUEST_GICC_SIZE >> PAGE_SHIFT;
         let (gfn, mfn): (Gfn, Mfn) = (gicc.frame(), gicv.frame());
-        domain.p2m.insert(gfn, mfn, nr, P2mType::MmioDevice)?;
+        let replaced = domain.p2m.insert(gfn, mfn, nr, P2mType::MmioDevice)?;
+        if replaced.ram != 0 {
+            domain.xen_pages_unmapped(gfn, nr);
+        }
     }
     Ok(())
 }
@@ -236,6 +239,35 @@ mod tests {
         assert_eq!(with(|c| c.nr_spis = MAX_SPIS + 1), Some(Errno::Inval));
         assert_eq!(with(|c| c.max_grant_frames = 0), Some(Errno::Inval));
         assert_eq!(with(|_| ()), None);
+    }
+
+    /// Whoever asks: a device tree, too. A call that lists all frames is bounded by this.
+    #[test]
+    fn grant_tables_have_the_command_lines_limit() {
+        let (_, sys) = testing::system(RAM, 1);
+        for (wanted, given) in [(2, 2), (64, 64), (65, 64), (u32::MAX, 64)] {
+            let mut config = CreateConfig::new(sys, 1);
+            config.max_grant_frames = wanted;
+            config.max_maptrack_frames = wanted;
+            let domain = domu(sys, DomId(1), &config).unwrap();
+            assert_eq!(domain.grants.size(), (1, given));
+        }
+    }
+
+    /// As `shared_info` is at an address that a guest chose.
+    #[test]
+    fn the_gicv_takes_the_place_of_a_xen_page() {
+        let mut hw = testing::guest_hw();
+        hw.gic.model = Model::V2;
+        hw.gic.gicv = Some(Pa(0x0804_0000));
+        let (_, sys) = testing::system_of(RAM, 1, hw);
+        let domain = domu(sys, DomId(1), &CreateConfig::new(sys, 1)).unwrap();
+        let gicc = Ipa(GUEST_GICC_BASE).frame();
+        domain.shared_info.map(&domain, gicc).unwrap();
+        map_gicv(&domain).unwrap();
+        assert_eq!(domain.p2m.lookup(gicc).unwrap().mfn, Mfn(0x8040));
+        assert_eq!(domain.shared_info.gfn(), None);
+        domain.shared_info.map(&domain, Gfn(0x40000)).unwrap();
     }
 
     #[test]
