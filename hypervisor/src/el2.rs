@@ -250,6 +250,12 @@ impl Hw for El2 {
         console::input_of()
     }
 
+    fn console_leave(&self, domain: DomId) {
+        if console::input_of() == Some(domain) {
+            irq::leave_input(domain);
+        }
+    }
+
     fn console_read(&self, buffer: &mut [u8]) -> usize {
         console::read_input(buffer)
     }

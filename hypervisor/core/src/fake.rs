@@ -257,6 +257,10 @@ impl Hw for FakeHw {
     fn console_input_of(&self) -> Option<DomId> {
         *self.input_of.lock().expect("input_of")
     }
+    fn console_leave(&self, domain: DomId) {
+        let mut input_of = self.input_of.lock().expect("input_of");
+        *input_of = input_of.filter(|&id| id != domain);
+    }
     fn console_read(&self, _: &mut [u8]) -> usize {
         0
     }

@@ -97,6 +97,8 @@ pub trait Hw: Sync {
     fn console_line(&self, from: DomId, line: &[u8]);
     /// The domain that the console's input goes to now, if it goes to one.
     fn console_input_of(&self) -> Option<DomId>;
+    /// `domain` takes no input any more: what comes goes to the next if it had it.
+    fn console_leave(&self, domain: DomId);
     /// Takes input for dom0 from the console; returns how many bytes.
     fn console_read(&self, buffer: &mut [u8]) -> usize;
     /// Reads the log ring: from byte number `from` on, or from the oldest; returns how many bytes
