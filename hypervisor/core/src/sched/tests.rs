@@ -12,6 +12,7 @@
 
 mod stress;
 
+use super::place::SLICE_US;
 use super::*;
 use crate::addr::{Pa, PaRange};
 use crate::fake::{FakeHw, set_this_cpu};
@@ -24,6 +25,9 @@ const RAM: PaRange = PaRange {
     start: Pa(0x4000_0000),
     end: Pa(0x4020_0000),
 };
+
+/// What a pool begins with, in microseconds.
+const RATELIMIT_US: u64 = 1000;
 
 /// CPUs that this thread plays by turns, and vCPUs of no domain.
 struct Cpus {
@@ -39,15 +43,16 @@ impl Cpus {
 
     /// A vCPU that may run, at home on `home`, in no queue yet.
     fn vcpu(&self, home: u32) -> Arc<Vcpu> {
-        let vcpu = Vcpu::new(self.sys, Weak::new(), 0, CpuId(home));
+        let share = Arc::new(Share::new(1));
+        let vcpu = Vcpu::new(self.sys, Weak::new(), 0, CpuId(home), share);
         vcpu.sched.clear(u32::MAX);
         Arc::new(vcpu)
     }
 
     /// The same, with `weight`, in the queue.
-    fn ready(&self, home: u32, weight: u32) -> Arc<Vcpu> {
+    fn ready(&self, home: u32, weight: u16) -> Arc<Vcpu> {
         let vcpu = self.vcpu(home);
-        vcpu.sched.weight.store(weight, Ordering::Relaxed);
+        vcpu.sched.share.set_weight(weight);
         self.wake(&vcpu);
         vcpu
     }
@@ -148,6 +153,9 @@ fn a_slice_ends_only_if_others_wait() {
     let _b = cpus.ready(0, 256);
     assert!(cpus.resched(0), "the slice must be told of");
     let (_, end) = cpus.choose(0);
+    assert_eq!(end, Some(cpus.hw.now() + RATELIMIT_US * 125 / 2));
+    cpus.pass(RATELIMIT_US);
+    let (_, end) = cpus.choose(0);
     assert_eq!(end, Some(cpus.hw.now() + SLICE_US * 125 / 2));
 }
 
@@ -159,7 +167,6 @@ fn waking_takes_an_idle_cpu() {
     cpus.idles(1);
     set_this_cpu(CpuId(0));
     cpus.wake(&b);
-    assert_eq!(b.sched.home(), CpuId(1));
     assert!(cpus.kicked(1) && cpus.resched(1) && !cpus.kicked(0));
     cpus.runs(1, &b);
 }
@@ -206,7 +213,7 @@ fn a_woken_sleeper_goes_first() {
     let cpus = Cpus::new(1);
     let (hog, sleeper) = (cpus.ready(0, 256), cpus.vcpu(0));
     cpus.runs(0, &hog);
-    cpus.pass(PREEMPT_US / 2);
+    cpus.pass(RATELIMIT_US / 2);
     cpus.runs(0, &hog);
     cpus.pass(20 * SLICE_US);
     cpus.wake(&sleeper);
@@ -245,14 +252,14 @@ fn yield_alone_is_nothing() {
 }
 
 /// Shares of `weights` after many slices, in thousandths of what they should be.
-fn shares(weights: &[u32], slices: u32) -> Vec<u64> {
+fn shares(weights: &[u16], slices: u32) -> Vec<u64> {
     let cpus = Cpus::new(1);
     let vcpus: Vec<_> = weights.iter().map(|&w| cpus.ready(0, w)).collect();
     cpus.run_slices(slices);
     let sum: u64 = weights.iter().map(|&w| u64::from(w)).sum();
     let all: u64 = vcpus.iter().map(|v| v.sched.run_ticks()).sum();
     let share =
-        |(v, &w): (&Arc<Vcpu>, &u32)| v.sched.run_ticks() * 1000 * sum / (all * u64::from(w));
+        |(v, &w): (&Arc<Vcpu>, &u16)| v.sched.run_ticks() * 1000 * sum / (all * u64::from(w));
     vcpus.iter().zip(weights).map(share).collect()
 }
 
@@ -323,7 +330,7 @@ fn moving_costs_at_most_a_slice() {
     cpus.wake(&other);
     cpus.runs(1, &other);
     cpus.wake(&mover);
-    cpus.pass(SLICE_US + PREEMPT_US);
+    cpus.pass(SLICE_US + RATELIMIT_US);
     cpus.runs(1, &mover);
 }
 
