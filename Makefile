@@ -63,7 +63,7 @@ symbolize: tools ## name the +0x... addresses of a log on standard input
 	@$(HARNESS) symbolize
 
 clean: ## remove what was built; downloads stay
-	rm -rf target/debug target/release target/$(TARGET) target/logs target/scratch
+	rm -rf target/debug target/release target/$(TARGET) target/logs target/scratch target/tmp target/conformance
 	rm -f target/*.img target/*.elf target/*.cpio
 
 distclean: ## remove downloads too

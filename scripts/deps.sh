@@ -17,12 +17,15 @@ qemu-system-aarch64|qemu-system-arm|runs the tests
 aarch64-linux-gnu-objcopy|binutils-aarch64-linux-gnu|makes boot images, reads backtraces
 dtc|device-tree-compiler|inspects device trees
 xz|xz-utils|unpacks kernel modules
+mke2fs|e2fsprogs|makes dom0's disk
 apt-get|apt|fetches the Linux and Xen packages that are booted
 dpkg-deb|dpkg|unpacks them
 setpriv|util-linux|ends QEMU with the tests
 cc|gcc libc6-dev|links programs of the host
 '
 
+# Where an administrator's programs are.
+PATH=$PATH:/usr/sbin:/sbin
 packages=()
 while IFS='|' read -r program package purpose; do
     if [ -n "$program" ] && ! command -v "$program" >/dev/null; then

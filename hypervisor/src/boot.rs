@@ -387,11 +387,20 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
             .clamp(EARLY_RING, MAX_RING),
     );
     let dom0 = dom0::build(sys, &host);
+    frames.keep_free(heap::RESERVE);
     let domus = domu::build(sys, &host, dom0.as_ref());
     for module in merged(host.modules.ranges().collect()) {
         if let Err(error) = frames.free_range(module) {
             log::warn!("boot module at {}: {error:?}", module.start);
         }
+    }
+    if frames.free_pages() < heap::RESERVE {
+        refuse(format_args!(
+            "{} KiB of RAM are left, and the hypervisor needs {} KiB to grow: give the domains less \
+             (dom0_mem on the command line, memory in /chosen)",
+            frames.free_pages() << 2,
+            heap::RESERVE << 2
+        ));
     }
     if !domus.is_empty() {
         say_whose_input(dom0.is_some());
@@ -399,7 +408,6 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
     for domain in dom0.iter().chain(&domus) {
         domain.unpause();
     }
-    frames.keep_free(heap::RESERVE);
     if let Some(uart) = machine.irqs.uart {
         machine.gic.set_edge(uart, false);
         machine.gic.route(uart, percpu::this().mpidr);

@@ -1,34 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Fetches the Debian packages named in `debian.lock` and unpacks them under `target/debian/<role>/`.
 //!
-//! apt does the work, in a root of its own: the machine's apt configuration is read (it may name a proxy) but its
-//! sources, lists and status are not touched, and no privilege is needed. apt verifies Debian's signatures; the lock
-//! file's hash is checked on top. A role whose `LOCKED` file holds its lock line is complete: nothing is asked of the
-//! network then.
+//! The lock file's hash is checked on top of what apt verifies. A role whose `LOCKED` file holds its lock line is
+//! complete: nothing is asked of the network then.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use crate::apt::{self, Apt, Offered};
 use crate::error::{Context, Failure, Result, fail};
 use crate::workspace::{create_directory, root, target, write_whole};
-
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const MIRROR: &str = "http://deb.debian.org/debian";
 
 /// One line of the lock file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Locked {
     role: String,
     suite: String,
-    package: String,
-    version: String,
-    sha256: String,
-}
-
-/// A package as apt's index describes it.
-#[derive(Debug, PartialEq, Eq)]
-struct Offered {
     package: String,
     version: String,
     sha256: String,
@@ -122,17 +109,60 @@ fn is_here(locked: &Locked) -> bool {
 }
 
 fn install(apt: &Apt, locked: &Locked) -> Result<()> {
-    let offered = apt.choose(locked)?;
+    let offered = choose(apt, locked)?;
     if offered.version != locked.version {
         println!(
             "debian: {} {} is gone from Debian, taking {} {}",
             locked.package, locked.version, offered.package, offered.version
         );
     }
-    let archive = apt.download(&offered)?;
-    unpack(locked, &archive)?;
-    let _ = fs::remove_file(&archive);
+    for archive in apt.download(&[offered])? {
+        unpack(locked, &archive)?;
+        let _ = fs::remove_file(&archive);
+    }
     Ok(())
+}
+
+/// The locked version, or when Debian has it no longer the newest of the same role.
+fn choose(apt: &Apt, locked: &Locked) -> Result<Offered> {
+    let exact = format!("{}={}", locked.package, locked.version);
+    if let Some(offered) = apt.show(&[exact.clone()])?.into_iter().next() {
+        if offered.sha256 != locked.sha256 {
+            return fail(format!(
+                "{exact}: Debian's index says SHA256 {}, tests/debian.lock says {}",
+                offered.sha256, locked.sha256
+            ));
+        }
+        return Ok(offered);
+    }
+    let package = newest_name(apt, locked)?;
+    apt.show(&[package.clone()])?
+        .into_iter()
+        .next()
+        .ok_or_else(|| {
+            Failure::new(format!(
+                "Debian {} has no {package} any more: change tests/debian.lock",
+                locked.suite
+            ))
+        })
+}
+
+/// The package that fills the role today: a kernel's name changes with each of its versions.
+fn newest_name(apt: &Apt, locked: &Locked) -> Result<String> {
+    let Some(series) = locked.role.strip_prefix("linux-") else {
+        return Ok(locked.package.clone());
+    };
+    let prefix = format!("linux-image-{series}.");
+    let found = apt
+        .depends("linux-image-arm64")?
+        .into_iter()
+        .find(|name| name.starts_with(&prefix));
+    found.ok_or_else(|| {
+        Failure::new(format!(
+            "Debian {} has no Linux {series} any more",
+            locked.suite
+        ))
+    })
 }
 
 fn unpack(locked: &Locked, archive: &Path) -> Result<()> {
@@ -140,191 +170,10 @@ fn unpack(locked: &Locked, archive: &Path) -> Result<()> {
     let fresh = target("debian").join(format!("{}.new", locked.role));
     let _ = fs::remove_dir_all(&fresh);
     create_directory(&fresh)?;
-    run(Command::new("dpkg-deb")
-        .arg("--extract")
-        .arg(archive)
-        .arg(&fresh))?;
+    apt::extract(archive, &fresh)?;
     write_whole(&fresh.join("LOCKED"), lock_line(locked).as_bytes())?;
     let _ = fs::remove_dir_all(&place);
     fs::rename(&fresh, &place).context(|| format!("moving {} into place", place.display()))
-}
-
-/// apt with its own lists, caches and sources.
-struct Apt {
-    directory: PathBuf,
-    configuration: PathBuf,
-}
-
-impl Apt {
-    fn prepare() -> Result<Self> {
-        if !Path::new(KEYRING).exists() {
-            return fail(format!(
-                "{KEYRING} is missing: `make deps` installs debian-archive-keyring"
-            ));
-        }
-        let directory = target("debian/apt");
-        for part in ["lists/partial", "cache/archives/partial"] {
-            create_directory(&directory.join(part))?;
-        }
-        let sources: String = ["trixie", "bookworm"]
-            .iter()
-            .map(|suite| format!("deb [arch=arm64 signed-by={KEYRING}] {MIRROR} {suite} main\n"))
-            .collect();
-        write_whole(&directory.join("sources.list"), sources.as_bytes())?;
-        write_whole(&directory.join("status"), b"")?;
-        let configuration = directory.join("apt.conf");
-        let at = directory.display();
-        let text = format!(
-            "APT::Architecture \"arm64\";\nAPT::Architectures \"arm64\";\nAPT::Sandbox::User \"\";\n\
-             Acquire::Languages \"none\";\nAcquire::Retries \"3\";\nAPT::Update::Error-Mode \"any\";\n\
-             Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
-             Dir::Etc::SourceList \"{at}/sources.list\";\nDir::Etc::SourceParts \"/dev/null\";\n\
-             Dir::State::Lists \"{at}/lists\";\nDir::State::status \"{at}/status\";\nDir::Cache \"{at}/cache\";\n"
-        );
-        write_whole(&configuration, text.as_bytes())?;
-        Ok(Self {
-            directory,
-            configuration,
-        })
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.arg("-c").arg(&self.configuration);
-        command
-    }
-
-    fn update(&self) -> Result<()> {
-        run(self.command("apt-get").arg("update"))
-            .context(|| "asking Debian for its package lists (is there a network?)".to_owned())
-    }
-
-    /// The locked version, or when Debian has it no longer the newest of the same role.
-    fn choose(&self, locked: &Locked) -> Result<Offered> {
-        let exact = format!("{}={}", locked.package, locked.version);
-        if let Some(offered) = self.show(&exact)?.into_iter().next() {
-            if offered.sha256 != locked.sha256 {
-                return fail(format!(
-                    "{exact}: Debian's index says SHA256 {}, tests/debian.lock says {}",
-                    offered.sha256, locked.sha256
-                ));
-            }
-            return Ok(offered);
-        }
-        let package = self.newest_name(locked)?;
-        self.show(&package)?.into_iter().next().ok_or_else(|| {
-            Failure::new(format!(
-                "Debian {} has no {package} any more: change tests/debian.lock",
-                locked.suite
-            ))
-        })
-    }
-
-    /// The package that fills the role today: a kernel's name changes with each of its versions.
-    fn newest_name(&self, locked: &Locked) -> Result<String> {
-        let Some(series) = locked.role.strip_prefix("linux-") else {
-            return Ok(locked.package.clone());
-        };
-        let text = output(
-            self.command("apt-cache")
-                .args(["show", "linux-image-arm64"]),
-        )?;
-        let prefix = format!("linux-image-{series}.");
-        let found = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("Depends: "))
-            .flat_map(|list| list.split([',', ' ']))
-            .find(|name| name.starts_with(&prefix));
-        found.map(str::to_owned).ok_or_else(|| {
-            Failure::new(format!(
-                "Debian {} has no Linux {series} any more",
-                locked.suite
-            ))
-        })
-    }
-
-    fn show(&self, package: &str) -> Result<Vec<Offered>> {
-        let text = self
-            .command("apt-cache")
-            .args(["show", package])
-            .output()
-            .context(|| "starting apt-cache".to_owned())?;
-        Ok(parse_index(&String::from_utf8_lossy(&text.stdout)))
-    }
-
-    /// Downloads into an empty directory, so that the one file in it is the package.
-    fn download(&self, offered: &Offered) -> Result<PathBuf> {
-        let directory = self.directory.join("download");
-        let _ = fs::remove_dir_all(&directory);
-        create_directory(&directory)?;
-        let exact = format!("{}={}", offered.package, offered.version);
-        run(self
-            .command("apt-get")
-            .args(["download", &exact])
-            .current_dir(&directory))
-        .context(|| format!("downloading {exact}"))?;
-        let mut files = fs::read_dir(&directory)
-            .context(|| format!("listing {}", directory.display()))?
-            .flatten();
-        let Some(file) = files.next() else {
-            return fail(format!("apt-get download {exact} left no file"));
-        };
-        let sum = sha256(&file.path())?;
-        if sum != offered.sha256 {
-            return fail(format!(
-                "{exact}: SHA256 is {sum}, expected {}",
-                offered.sha256
-            ));
-        }
-        Ok(file.path())
-    }
-}
-
-/// Reads the stanzas that `apt-cache show` prints.
-fn parse_index(text: &str) -> Vec<Offered> {
-    text.split("\n\n")
-        .filter_map(|stanza| {
-            let field = |name: &str| {
-                let line = stanza.lines().find(|line| line.starts_with(name))?;
-                Some(line[name.len()..].trim().to_owned())
-            };
-            Some(Offered {
-                package: field("Package:")?,
-                version: field("Version:")?,
-                sha256: field("SHA256:")?,
-            })
-        })
-        .collect()
-}
-
-/// SHA256 of a file in hexadecimal.
-///
-/// # Errors
-/// When `sha256sum` cannot be run or cannot read the file.
-pub fn sha256(path: &Path) -> Result<String> {
-    let text = output(Command::new("sha256sum").arg(path))?;
-    let sum = text.split_whitespace().next().unwrap_or("");
-    Ok(sum.trim_start_matches('\\').to_owned())
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let name = format!("{command:?}");
-    let status = command.status().context(|| format!("starting {name}"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        fail(format!("{name} ended with {status}"))
-    }
-}
-
-fn output(command: &mut Command) -> Result<String> {
-    let name = format!("{command:?}");
-    let output = command.output().context(|| format!("starting {name}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let why = String::from_utf8_lossy(&output.stderr).into_owned();
-    fail(format!("{name} ended with {}: {why}", output.status))
 }
 
 /// The kernel image of the package in `role`.
@@ -389,14 +238,5 @@ mod tests {
     fn a_short_line_is_named() {
         let error = parse_lock("# comment\nxen trixie\n").expect_err("too few words");
         assert!(error.to_string().contains("line 2"), "{error}");
-    }
-
-    #[test]
-    fn index_stanzas() {
-        let text = "Package: a\nVersion: 1:2\nDepends: b\nSHA256: ff\n\nPackage: a\nVersion: 1\nSHA256: ee\n";
-        let found = parse_index(text);
-        assert_eq!(found.len(), 2);
-        assert_eq!(found[0].version, "1:2");
-        assert_eq!(found[1].sha256, "ee");
     }
 }

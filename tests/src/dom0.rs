@@ -72,6 +72,15 @@ impl Dom0 {
     /// When it exits with another status than 0 or does not end in time.
     pub fn run_within(&mut self, command: &str, deadline: Duration) -> Result<String> {
         self.start(command)?;
+        self.finish(command, deadline)
+    }
+
+    /// Waits for the end of `command`, the last one that was started, and returns what it printed and was not yet
+    /// expected.
+    ///
+    /// # Errors
+    /// When it exits with another status than 0 or does not end in time.
+    pub fn finish(&mut self, command: &str, deadline: Duration) -> Result<String> {
         let n = self.commands;
         let output = self.console.expect(&format!("@end {n} "), deadline)?;
         let status = self.console.expect("\n", COMMAND)?;

@@ -19,6 +19,7 @@ const MODULES: &[&str] = &[
     "virtio_net",
     "nvme",
     "e1000e",
+    "crc32c_generic",
     "ext4",
     "xen-evtchn",
     "xen-gntdev",
@@ -80,7 +81,31 @@ pub fn build_all() -> Result<()> {
     write_whole(&place_with_toolstack(), &archive.finish())
 }
 
+/// Modules of a guest under [`for_guests`].
+const GUEST_MODULES: &[&str] = &["xen-blkfront", "xen-netfront", "crc32c_generic", "ext4"];
+
+/// The archive for guests that xl starts: what they find is Xen's.
+///
+/// # Errors
+/// When a package is missing or a module is malformed.
+pub fn for_guests() -> Result<Vec<u8>> {
+    let init = include_bytes!("rootfs/guest-init.sh");
+    let mut archive = with_init(PV_KERNEL, GUEST_MODULES, init)?;
+    // The kernel looks for poweroff and reboot there.
+    archive.symlink("sbin", "bin");
+    Ok(archive.finish())
+}
+
+/// Whether the archive of every dom0 loads `module`, or what it needs.
+pub fn has(module: &str) -> bool {
+    MODULES.iter().any(|name| name.replace('-', "_") == module)
+}
+
 fn basic(kernel: Kernel, modules: &[&str]) -> Result<Archive> {
+    with_init(kernel, modules, include_bytes!("init.sh"))
+}
+
+fn with_init(kernel: Kernel, modules: &[&str], init: &[u8]) -> Result<Archive> {
     let mut archive = Archive::default();
     for directory in ["bin", "dev", "proc", "sys", "modules"] {
         archive.directory(directory);
@@ -91,7 +116,7 @@ fn basic(kernel: Kernel, modules: &[&str]) -> Result<Archive> {
     let program = fs::read(&busybox).context(|| format!("reading {}", busybox.display()))?;
     archive.file("bin/busybox", 0o755, &program);
     archive.symlink("bin/sh", "busybox");
-    archive.file("init", 0o755, include_bytes!("init.sh"));
+    archive.file("init", 0o755, init);
     archive.file("agent", 0o644, include_bytes!("agent.sh"));
 
     let directory = debian::kernel_modules(kernel.role())?;

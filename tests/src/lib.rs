@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Builds images, boots them under QEMU on Xenolith or on real Xen, and judges what happens.
 //!
-//! - [`debian`] fetches the pinned packages; [`module`], [`cpio`] and [`initramfs`] make dom0's initramfs of them.
+//! - [`debian`] fetches the pinned packages by [`apt`]; [`module`], [`cpio`] and [`initramfs`] make dom0's initramfs of
+//!   them, [`rootfs`] the disk with Debian's Xen tools.
 //! - [`machine`] describes a machine, [`trampoline`] and [`device_tree`] what is unusual about it; [`console`] runs it;
-//!   [`dom0`] talks to a booted dom0; [`domu`] adds domains of the device tree.
+//!   [`dom0`] talks to a booted dom0; [`domu`] adds domains of the device tree, [`guest`] those that xl starts.
 //! - [`demo`] runs and judges the demonstration.
 //! - [`scenario`] holds the tests proper, with [`pairwise`] choosing the machines; [`runner`] selects, runs and counts;
 //!   [`tap`] reads what the guest stub printed.
 //! - [`conformance`] runs the guest stub's suite and reports it for both hypervisors.
 //! - [`bench`] compares costs with Xen's; [`symbolize`] reads backtraces.
 
+pub mod apt;
 pub mod bench;
 pub mod conformance;
 pub mod console;
@@ -20,11 +22,13 @@ pub mod device_tree;
 pub mod dom0;
 pub mod domu;
 pub mod error;
+pub mod guest;
 pub mod initramfs;
 pub mod machine;
 pub mod module;
 pub mod noise;
 pub mod pairwise;
+pub mod rootfs;
 pub mod runner;
 pub mod scenario;
 pub mod symbolize;

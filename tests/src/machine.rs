@@ -8,6 +8,7 @@ use std::process::Command;
 use crate::debian;
 use crate::error::{Failure, Result, fail};
 use crate::initramfs;
+use crate::rootfs;
 use crate::workspace::target;
 
 /// Which hypervisor runs.
@@ -148,6 +149,8 @@ pub enum Payload {
     Linux(Kernel),
     /// Debian's Linux 6.12 with the initramfs that holds the toolstack.
     Toolstack,
+    /// Debian's Linux 6.12 with Debian's Xen tools on a disk, whose changes are forgotten.
+    Tools,
     /// Another image, without ramdisk.
     Image(PathBuf),
 }
@@ -316,17 +319,26 @@ impl Machine {
             qemu.args(["-device", &device]);
             Ok::<(), Failure>(())
         };
-        let mut linux = |kernel: Kernel, initrd: &Path| {
+        let mut linux = |kernel: Kernel, initrd: &Path, more: &str| {
             let image = debian::boot_file(kernel.role(), "vmlinuz-")?;
-            let bootargs = format!("console=hvc0 rdinit=/init {}", self.dom0_args);
+            let bootargs = format!("console=hvc0 rdinit=/init {more}{}", self.dom0_args);
             load(KERNEL_ADDRESS, "kernel", &image, &bootargs)?;
             load(INITRD_ADDRESS, "initrd", initrd, "")
         };
         match &self.payload {
             Payload::Nothing => Ok(()),
             Payload::Image(image) => load(KERNEL_ADDRESS, "kernel", image, &self.dom0_args),
-            Payload::Linux(kernel) => linux(*kernel, &initramfs::path(*kernel)?),
-            Payload::Toolstack => linux(initramfs::PV_KERNEL, &initramfs::with_toolstack()?),
+            Payload::Linux(kernel) => linux(*kernel, &initramfs::path(*kernel)?, ""),
+            Payload::Toolstack => linux(initramfs::PV_KERNEL, &initramfs::with_toolstack()?, ""),
+            Payload::Tools => {
+                let kernel = initramfs::PV_KERNEL;
+                linux(kernel, &initramfs::path(kernel)?, "root=/dev/vda ")?;
+                let file = quoted(&rootfs::image()?)?;
+                let drive = format!("if=none,id=root,format=raw,snapshot=on,file={file}");
+                qemu.args(["-drive", &drive]);
+                qemu.args(["-device", "virtio-blk-pci,romfile=,drive=root"]);
+                Ok(())
+            }
         }
     }
 }

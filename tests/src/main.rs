@@ -5,10 +5,11 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use tests::error::{Result, fail};
-use tests::machine::{Hypervisor, Machine};
-use tests::{bench, conformance, debian, demo, initramfs, runner, symbolize};
+use tests::machine::{Hypervisor, Machine, Payload};
+use tests::{bench, conformance, debian, demo, initramfs, rootfs, runner, symbolize};
 
 const USAGE: &str = "usage: tests fetch             fetch Debian's packages, build the archives
+       tests lock              take the newest packages for dom0's disk
        tests list              name all scenarios
        tests boots [--full] [NAME...]   run scenarios whose name contains a NAME
        tests demo              the demonstration
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     };
     let outcome = match verb {
         "fetch" => fetch(),
+        "lock" => rootfs::lock_newest(),
         "list" => {
             runner::list();
             Ok(())
@@ -49,7 +51,9 @@ fn main() -> ExitCode {
 
 fn fetch() -> Result<()> {
     debian::fetch_all()?;
-    initramfs::build_all()
+    rootfs::fetch()?;
+    initramfs::build_all()?;
+    rootfs::build()
 }
 
 fn boots(arguments: &[String]) -> Result<()> {
@@ -100,9 +104,11 @@ fn linux() -> Result<()> {
     fetch()?;
     let mut machine = Machine::new(Hypervisor::from_environment()?);
     machine.cpus = 2;
+    machine.ram_mib = 2048;
+    machine.payload = Payload::Tools;
     machine.reboots = true;
-    println!("Ctrl-] x ends QEMU, Ctrl-] c is its monitor; Ctrl-a and Ctrl-c reach the guest.");
+    println!("Ctrl-t x ends QEMU, Ctrl-t c is its monitor; all other keys reach the guest.");
     let mut qemu = machine.command()?;
-    qemu.args(["-serial", "mon:stdio", "-echr", "29"]);
+    qemu.args(["-serial", "mon:stdio", "-echr", "20"]);
     fail(format!("starting QEMU: {}", qemu.exec()))
 }

@@ -70,7 +70,18 @@ fn serve(port: u32) -> Result<(), Problem> {
         };
         let answer = match request {
             Request::Fill(set, seed) => fill(set, seed),
-            Request::Count { set, pages, seed } => count(set, pages, seed),
+            Request::Count {
+                set,
+                pages,
+                seed,
+                is_shown,
+            } => {
+                let found = count(set, pages, seed);
+                if is_shown {
+                    show(found, pages * BLOCK, seed);
+                }
+                found
+            }
             Request::End => {
                 let outcome = end();
                 MAILBOX.reply(0);
@@ -91,15 +102,16 @@ fn fill(set: Set, seed: u64) -> usize {
 }
 
 fn count(set: Set, pages: usize, seed: u64) -> usize {
-    let found = (0..pages)
+    (0..pages)
         .map(|index| pattern::matching(page(set, index).address(), seed, index))
-        .sum();
-    let size = pages * BLOCK;
+        .sum()
+}
+
+fn show(found: usize, size: usize, seed: u64) {
     match seed {
         pattern::OLD => println!("domU:   I find {found} of {size} bytes unchanged"),
         _ => println!("domU:   I find {found} of {size} bytes right"),
     }
-    found
 }
 
 /// Takes all grants back: dom0 has unmapped what it had mapped, but for the mailbox.

@@ -35,15 +35,21 @@ pub(super) const SETS: [Set; 2] = [Set::Out, Set::In];
 pub(super) enum Request {
     /// Fill pages of a set with a pattern.
     Fill(Set, u64),
-    /// Count the bytes of a set's first pages that are those of a pattern.
-    Count { set: Set, pages: usize, seed: u64 },
+    /// Count the bytes of a set's first pages that are those of a pattern, and show how many, or not.
+    Count {
+        set: Set,
+        pages: usize,
+        seed: u64,
+        is_shown: bool,
+    },
     /// End the grants, which nobody has mapped any more, and power off.
     End,
 }
 
 const FILL: u32 = 1;
 const COUNT: u32 = 2;
-const END: u32 = 3;
+const COUNT_AND_SHOW: u32 = 3;
+const END: u32 = 4;
 
 /// One page of a set.
 #[repr(C)]
@@ -136,7 +142,15 @@ impl Mailbox {
     pub(super) fn ask(&self, request: Request) {
         let (command, set, pages, seed) = match request {
             Request::Fill(set, seed) => (FILL, set, PAGES, seed),
-            Request::Count { set, pages, seed } => (COUNT, set, pages, seed),
+            Request::Count {
+                set,
+                pages,
+                seed,
+                is_shown: false,
+            } => (COUNT, set, pages, seed),
+            Request::Count {
+                set, pages, seed, ..
+            } => (COUNT_AND_SHOW, set, pages, seed),
             Request::End => (END, Set::Out, 0, 0),
         };
         self.command.store(command, Ordering::Relaxed);
@@ -164,12 +178,14 @@ impl Mailbox {
             _ => Set::In,
         };
         let seed = self.seed.load(Ordering::Relaxed);
-        Some(match self.command.load(Ordering::Relaxed) {
+        let command = self.command.load(Ordering::Relaxed);
+        Some(match command {
             FILL => Request::Fill(set, seed),
-            COUNT => Request::Count {
+            COUNT | COUNT_AND_SHOW => Request::Count {
                 set,
                 pages: (self.pages.load(Ordering::Relaxed) as usize).min(PAGES),
                 seed,
+                is_shown: command == COUNT_AND_SHOW,
             },
             _ => Request::End,
         })

@@ -83,12 +83,19 @@ impl Peer {
         }
     }
 
-    /// How many bytes of the first `pages` pages of [`Set::In`] the domU finds to be those of a pattern.
-    pub(super) fn count_in(&self, pages: usize, seed: u64) -> Result<usize, Problem> {
+    /// How many bytes of the first `pages` pages of [`Set::In`] the domU finds to be those of a pattern; it
+    /// shows that, or not.
+    pub(super) fn count_in(
+        &self,
+        pages: usize,
+        seed: u64,
+        is_shown: bool,
+    ) -> Result<usize, Problem> {
         let request = Request::Count {
             set: Set::In,
             pages,
             seed,
+            is_shown,
         };
         self.ask(request).map(|count| count as usize)
     }

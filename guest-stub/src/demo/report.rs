@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use guest_stub::dma::{Dispatch, DmaOps};
+use guest_stub::dma::{Device, Dispatch, DmaOps};
 
 use super::mailbox::{DOMU, PAGES, Set};
 use super::peer::Peer;
@@ -33,6 +33,9 @@ pub(super) fn introduction() {
 
 /// Where the pages are, for each who has a say.
 pub(super) fn pages(peer: &Peer) {
+    println!(
+        "dom0: Disks read from \"out\" pages, which domain {DOMU} fills, and write to \"in\" pages, which we both check."
+    );
     println!(
         "dom0:   page   gfn of domain {DOMU}   gfn where I map it   machine address, which a disk needs"
     );
@@ -72,8 +75,9 @@ pub(super) fn headline(dispatch: Dispatch) {
         }
         Dispatch::InitialDomainCheck => {
             println!(
-                "dom0: == The other way out. get_dma_ops() itself asks whether this is the initial domain."
+                "dom0: == Way (a) of docs/dma.md, which was not taken. get_dma_ops() itself asks whether this is the initial"
             );
+            println!("dom0:    domain, before it looks at the device.");
         }
     }
 }
@@ -81,11 +85,7 @@ pub(super) fn headline(dispatch: Dispatch) {
 /// A disk, and the operations that serve it.
 pub(super) fn disk(disk: &Named<'_>) {
     let device = disk.disk.device();
-    let sees = match device.is_dma_coherent() {
-        true => "coherent: it sees caches",
-        false => "not coherent: it does not see caches",
-    };
-    println!("dom0: {} ({sees})", disk.name);
+    println!("dom0: {} ({})", disk.name, sees(device));
     let name = |ops: Option<&'static dyn DmaOps>| ops.map_or("none", DmaOps::name);
     println!(
         "dom0:   dev->dma_ops: {}, archdata.dev_dma_ops: {}, get_dma_ops(dev): {}",
@@ -93,6 +93,19 @@ pub(super) fn disk(disk: &Named<'_>) {
         name(device.archdata().dev_dma_ops),
         dma().get_dma_ops(Some(device)).name()
     );
+}
+
+/// A disk of which nothing else was shown, since all was as with the first.
+pub(super) fn the_same(disk: &Named<'_>) {
+    let sees = sees(disk.disk.device());
+    println!("dom0: {} ({sees}): the same, all right", disk.name);
+}
+
+fn sees(device: &Device) -> &'static str {
+    match device.is_dma_coherent() {
+        true => "coherent: it sees caches",
+        false => "not coherent: it does not see caches",
+    }
 }
 
 /// What was moved, and what was done to caches for it.
@@ -103,11 +116,13 @@ pub(super) fn transferred(transfer: Transfer, pages: usize, way: Way, done: Main
         (Transfer::Read, _) => "disk -> in",
         (Transfer::Write, _) => "out -> disk",
     };
-    println!(
-        "dom0:   {direction}: {} bytes; {}",
-        pages * BLOCK,
-        Shown(done)
-    );
+    let bytes = pages * BLOCK;
+    let shown = Shown {
+        done,
+        way,
+        bytes: bytes as u64,
+    };
+    println!("dom0:   {direction}: {bytes} bytes; {shown}");
 }
 
 /// The page that is given up, and what is mapped in its place.
@@ -121,31 +136,54 @@ pub(super) fn given_up(page: u64, mapping: &Mapping) {
     );
 }
 
-struct Shown(Maintenance);
+/// What was done for a transfer of so many bytes.
+struct Shown {
+    done: Maintenance,
+    way: Way,
+    bytes: u64,
+}
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let done = &self.0;
+        let done = &self.done;
+        let invalidated = match done.invalidated_by_call.max(done.invalidated) > self.bytes {
+            true => " (each before and after)",
+            false => "",
+        };
+        let cleaned = match self.way {
+            Way::Bounced => " (the copy is cleaned first)",
+            _ => "",
+        };
+        // Of what is bounced there is much to say.
+        let join = match self.way {
+            Way::Bounced => ",\ndom0:     ",
+            _ => ", ",
+        };
         let mut parts = 0;
         let mut part = |f: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>| {
             parts += 1;
-            f.write_str(if parts > 1 { ", " } else { "" })?;
+            f.write_str(if parts > 1 { join } else { "" })?;
             f.write_fmt(text)
         };
         if done.copied != 0 {
-            part(f, format_args!("bounced, {} bytes copied", done.copied))?;
+            let ways = match done.copied > self.bytes {
+                true => " (there and back)",
+                false => "",
+            };
+            let copied = done.copied;
+            part(f, format_args!("bounced, {copied} bytes copied{ways}"))?;
         }
         if done.calls != 0 {
             part(f, format_args!("{} GNTTABOP_cache_flush", done.calls))?;
         }
-        for (bytes, what) in [
-            (done.cleaned_by_call, "bytes cleaned"),
-            (done.invalidated_by_call, "bytes invalidated"),
-            (done.cleaned, "bytes cleaned by DC CVAC"),
-            (done.invalidated, "bytes invalidated by DC IVAC"),
+        for (bytes, what, when) in [
+            (done.cleaned_by_call, "cleaned", ""),
+            (done.invalidated_by_call, "invalidated", invalidated),
+            (done.cleaned, "cleaned by DC CVAC", cleaned),
+            (done.invalidated, "invalidated by DC IVAC", invalidated),
         ] {
             if bytes != 0 {
-                part(f, format_args!("{bytes} {what}"))?;
+                part(f, format_args!("{bytes} bytes {what}{when}"))?;
             }
         }
         if parts == 0 {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Scenario, Selection, Stage};
-use crate::debian::sha256;
+use crate::apt::sha256;
 use crate::error::{Context, Result, fail};
 use crate::machine::{Gic, Kernel, Machine, Payload};
 use crate::noise::noise;

@@ -17,12 +17,13 @@ mod panic;
 mod pvdisk;
 mod refusal;
 mod stray;
+mod xl;
 
 use std::path::PathBuf;
 
 use crate::dom0::Dom0;
 use crate::error::Result;
-use crate::machine::{Hypervisor, Machine};
+use crate::machine::{Gic, Hypervisor, Machine, Payload};
 use crate::workspace::target;
 
 /// When a scenario runs if nothing is said about it by name.
@@ -92,6 +93,17 @@ impl Stage {
         Machine::new(self.hypervisor)
     }
 
+    /// A machine whose dom0 has Debian's Xen tools: two CPUs, and room for guests.
+    fn with_tools(&self, gic: Gic) -> Machine {
+        Machine {
+            payload: Payload::Tools,
+            gic,
+            cpus: 2,
+            ram_mib: 2048,
+            ..self.machine()
+        }
+    }
+
     fn log(&self) -> PathBuf {
         target("logs").join(format!("{}-{}.log", self.hypervisor, self.name))
     }
@@ -124,6 +136,7 @@ pub fn all() -> Vec<Scenario> {
         disk::scenarios(),
         network::scenarios(),
         pvdisk::scenarios(),
+        xl::scenarios(),
         load::scenarios(),
     ]
     .into_iter()

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::disk::{NVME, attach, wait_for};
 use super::{Scenario, Selection, Stage};
-use crate::debian::{self, sha256};
+use crate::apt::sha256;
+use crate::debian;
 use crate::device_tree::appended;
 use crate::dom0::Dom0;
 use crate::domu::{self, DomU};

@@ -99,6 +99,7 @@ impl Domain {
             return Progress::More;
         }
         if !matches!(step, Step::Over) {
+            self.sys.frames.note_dead();
             self.reach(Stage::Dead);
             self.sys.tell_dom_exc();
             self.sys.bury_dead();
@@ -144,6 +145,7 @@ impl System {
         while let Some(domain) = self.domains.remove_first(Domain::is_gone) {
             log::debug!("{} is gone", domain.id);
             drop(domain);
+            self.frames.note_gone();
             self.tell_dom_exc();
         }
     }

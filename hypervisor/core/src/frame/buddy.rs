@@ -22,6 +22,8 @@ pub(super) struct Buddy {
     pub(super) free: u64,
     /// Pages of these that are kept for some domain.
     pub(super) claimed: u64,
+    /// Pages of these that were promised to domains' tables.
+    pub(super) aside: u64,
 }
 
 impl Buddy {
@@ -31,6 +33,7 @@ impl Buddy {
             high: [NIL; ORDERS],
             free: 0,
             claimed: 0,
+            aside: 0,
         }
     }
 

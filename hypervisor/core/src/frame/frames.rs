@@ -8,7 +8,7 @@ use crate::addr::{DomId, Mfn, PAGE_SHIFT, Pa, PaRange};
 use crate::hw::{DirectMap, Hw};
 use crate::sync::{Lock, rank};
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use xen_abi::errno::Errno;
 
 /// Domains that may own pages have a lower number.
@@ -67,7 +67,7 @@ pub(super) struct Owned {
     ram: AtomicU32,
     shared: AtomicU32,
     /// Pages that are kept for it. Changes under the lock of the free lists.
-    claimed: AtomicU32,
+    pub(super) claimed: AtomicU32,
 }
 
 /// The machine's RAM.
@@ -77,13 +77,25 @@ pub struct Frames {
     pub(super) table: Table,
     pub(super) owned: &'static [Owned],
     pub(super) buddy: Lock<Buddy, { rank::FRAMES }>,
-    /// `Buddy::free` for those without the lock.
+    /// Pages that are free and not set aside, for those without the lock.
     pub(super) free: AtomicU64,
     pub(super) total: u64,
     /// Pages that domains' RAM must leave.
     pub(super) kept: AtomicU64,
     /// See [`take_abandoned`](Self::take_abandoned).
     pub(super) abandoned: AtomicBool,
+    /// Domains that wait for it.
+    pub(super) dead: AtomicU32,
+}
+
+/// Whom a block is taken for.
+pub(super) enum Taker<'a> {
+    /// The hypervisor, which must get it.
+    Hypervisor,
+    /// A pool that has set it aside.
+    Pool,
+    /// A domain: only what others have not claimed.
+    Domain(&'a Owned),
 }
 
 impl fmt::Debug for Frames {
@@ -102,7 +114,7 @@ impl Frames {
     pub fn total_pages(&self) -> u64 {
         self.total
     }
-    /// Pages that are free.
+    /// Pages that are free, those not counted that are set aside.
     pub fn free_pages(&self) -> u64 {
         self.free.load(Ordering::Relaxed)
     }
@@ -131,13 +143,7 @@ impl Frames {
 
     /// A naturally aligned block of 2^`order` pages for the hypervisor.
     pub fn alloc(&self, order: u32, limits: Limits) -> Result<Mfn, FrameError> {
-        self.take(order, limits, PageState::XEN, None)
-    }
-
-    /// From now on [`alloc_ram`](Self::alloc_ram) leaves about `pages` free, so that guests that
-    /// take all memory do not starve the hypervisor.
-    pub fn keep_free(&self, pages: u64) {
-        self.kept.store(pages, Ordering::Relaxed);
+        self.take(order, limits, PageState::XEN, &Taker::Hypervisor)
     }
 
     /// A naturally aligned block of 2^`order` pages of RAM for `dom`, each with a reference of
@@ -148,17 +154,20 @@ impl Frames {
         if left < Some(self.kept.load(Ordering::Relaxed)) {
             return Err(FrameError::NoMemory);
         }
-        let mfn = self.take(order, limits, PageState::ram(dom), Some(owned))?;
+        // Counted before it can be seen: if the domain is destroyed meanwhile, who finds the pages
+        // takes them off.
         owned.ram.fetch_add(1 << order, Ordering::Relaxed);
-        Ok(mfn)
+        self.take(order, limits, PageState::ram(dom), &Taker::Domain(owned))
+            .inspect_err(|_| self.count_off(&owned.ram, 1 << order))
     }
 
     /// A zeroed page of the hypervisor that `dom` shares, with a reference of its allocation.
     pub fn alloc_shared(&self, dom: DomId) -> Result<Mfn, FrameError> {
         let owned = self.owned(dom).ok_or(FrameError::BadOwner)?;
-        let mfn = self.take(0, Limits::default(), PageState::shared(dom), None)?;
         owned.shared.fetch_add(1, Ordering::Relaxed);
-        Ok(mfn)
+        let state = PageState::shared(dom);
+        self.take(0, Limits::default(), state, &Taker::Hypervisor)
+            .inspect_err(|_| self.count_off(&owned.shared, 1))
     }
 
     /// The block of 2^`order` pages at `mfn` for the hypervisor, content unchanged.
@@ -169,7 +178,7 @@ impl Frames {
         if !buddy.take_at(&self.table, mfn, order) {
             return Err(FrameError::BadState);
         }
-        self.free.store(buddy.free, Ordering::Relaxed);
+        self.tell_free(&buddy);
         drop(buddy);
         Table::set(pages, PageState::XEN);
         Ok(())
@@ -307,7 +316,13 @@ impl Frames {
     fn after_drop(&self, mfn: Mfn, old: PageState, new: PageState) {
         match new.kind() {
             Kind::Free => self.last_dropped(mfn, old),
-            Kind::XenShared => self.abandoned.store(true, Ordering::Release),
+            Kind::XenShared => {
+                // Against `note_dead`: one of the two sees the other.
+                fence(Ordering::SeqCst);
+                if self.dead.load(Ordering::Relaxed) != 0 {
+                    self.abandoned.store(true, Ordering::Release);
+                }
+            }
             Kind::Xen | Kind::Ram => {}
         }
     }
@@ -321,10 +336,26 @@ impl Frames {
                 Kind::Ram => &owned.ram,
                 _ => &owned.shared,
             };
-            if count.fetch_sub(1, Ordering::Release) == 1 {
-                self.abandoned.store(true, Ordering::Release);
-            }
+            self.count_off(count, 1);
         }
+    }
+
+    fn count_off(&self, count: &AtomicU32, nr: u32) {
+        if count.fetch_sub(nr, Ordering::Release) == nr {
+            self.abandoned.store(true, Ordering::Release);
+        }
+    }
+
+    /// A domain is dead, and will be forgotten once nobody holds a page of it; to be called before
+    /// that is looked at.
+    pub fn note_dead(&self) {
+        self.dead.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// A domain that was dead is forgotten.
+    pub fn note_gone(&self) {
+        self.dead.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// True once after a domain may have lost its last page, or the last reference but its own to
@@ -338,78 +369,54 @@ impl Frames {
         &self.table
     }
 
-    fn owned(&self, dom: DomId) -> Option<&'static Owned> {
+    pub(super) fn owned(&self, dom: DomId) -> Option<&'static Owned> {
         self.owned.get(usize::from(dom.0))
-    }
-
-    /// Keeps `nr` of the free pages for `dom`, which has no claim yet, or with 0 gives up its claim.
-    ///
-    /// # Errors
-    /// `BadState` for a second claim, `NoMemory` without as many pages that nobody has claimed.
-    pub fn claim(&self, dom: DomId, nr: u32) -> Result<(), FrameError> {
-        let owned = self.owned(dom).ok_or(FrameError::BadOwner)?;
-        let mut buddy = self.buddy.lock();
-        let before = owned.claimed.load(Ordering::Relaxed);
-        if nr != 0 && before != 0 {
-            return Err(FrameError::BadState);
-        }
-        if buddy.free.saturating_sub(buddy.claimed) < u64::from(nr) {
-            return Err(FrameError::NoMemory);
-        }
-        buddy.claimed = buddy
-            .claimed
-            .saturating_sub(before.into())
-            .saturating_add(nr.into());
-        owned.claimed.store(nr, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Pages that `dom` has claimed and not got yet.
-    pub fn claimed(&self, dom: DomId) -> u32 {
-        self.owned(dom)
-            .map_or(0, |o| o.claimed.load(Ordering::Relaxed))
-    }
-
-    /// Pages that are claimed in all.
-    pub fn all_claimed(&self) -> u64 {
-        self.buddy.lock().claimed
-    }
-
-    /// Pages that domains' RAM leaves free ([`keep_free`](Self::keep_free)).
-    pub fn kept_free(&self) -> u64 {
-        self.kept.load(Ordering::Relaxed)
     }
 
     fn give(&self, mfn: Mfn, order: u32) {
         let mut buddy = self.buddy.lock();
         buddy.insert(&self.table, mfn, order);
-        self.free.store(buddy.free, Ordering::Relaxed);
+        self.tell_free(&buddy);
     }
 
-    /// Takes a block; for `claimant`, a domain, only what others have not claimed.
-    fn take(
+    pub(super) fn tell_free(&self, buddy: &Buddy) {
+        let free = buddy.free.saturating_sub(buddy.aside);
+        self.free.store(free, Ordering::Relaxed);
+    }
+
+    pub(super) fn take(
         &self,
         order: u32,
         limits: Limits,
         state: PageState,
-        claimant: Option<&Owned>,
+        taker: &Taker<'_>,
     ) -> Result<Mfn, FrameError> {
         let nr = block(order)?;
         let mut buddy = self.buddy.lock();
-        let own = claimant.map_or(0, |o| u64::from(o.claimed.load(Ordering::Relaxed)));
-        let others = buddy.claimed.saturating_sub(own);
-        if claimant.is_some() && buddy.free.saturating_sub(others) < nr {
+        let (own, promised) = match taker {
+            Taker::Domain(owned) => {
+                let own = u64::from(owned.claimed.load(Ordering::Relaxed));
+                let others = buddy.claimed.saturating_sub(own);
+                (own, others.saturating_add(buddy.aside))
+            }
+            Taker::Hypervisor | Taker::Pool => (0, 0),
+        };
+        if buddy.free.saturating_sub(promised) < nr {
             return Err(FrameError::NoMemory);
         }
         let mfn = buddy
             .take(&self.table, order, limits)
             .ok_or(FrameError::NoMemory)?;
-        if let Some(owned) = claimant.filter(|_| own != 0) {
-            let used = own.min(nr);
-            owned.claimed.fetch_sub(used as u32, Ordering::Relaxed);
-            buddy.claimed = buddy.claimed.saturating_sub(used);
+        match taker {
+            Taker::Domain(owned) if own != 0 => {
+                let used = own.min(nr);
+                owned.claimed.fetch_sub(used as u32, Ordering::Relaxed);
+                buddy.claimed = buddy.claimed.saturating_sub(used);
+            }
+            Taker::Pool => buddy.aside = buddy.aside.saturating_sub(nr),
+            Taker::Domain(_) | Taker::Hypervisor => {}
         }
-        self.free.store(buddy.free, Ordering::Relaxed);
+        self.tell_free(&buddy);
         drop(buddy);
         if !limits.dirty {
             self.scrub(mfn, nr);

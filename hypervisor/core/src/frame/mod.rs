@@ -27,6 +27,7 @@ mod buddy;
 mod frames;
 mod page;
 mod page_ref;
+mod promise;
 mod setup;
 #[cfg(test)]
 #[allow(

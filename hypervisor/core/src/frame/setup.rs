@@ -10,7 +10,7 @@ use super::page::{Bank, MAX_BANKS, PageInfo, PageState, Table};
 use crate::addr::{Mfn, PAGE_SHIFT, PAGE_SIZE, Pa, PaRange};
 use crate::hw::{DirectMap, Hw};
 use crate::sync::Lock;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 impl Frames {
     /// The memory of `banks`, in any order, visible through `map`. What is not in `reserved`
@@ -62,6 +62,7 @@ impl Frames {
             total,
             kept: AtomicU64::new(0),
             abandoned: AtomicBool::new(false),
+            dead: AtomicU32::new(0),
         };
         frames.fill(reserved, own);
         Ok(frames)
@@ -87,7 +88,7 @@ impl Frames {
                 at = gap.end;
             }
         }
-        self.free.store(buddy.free, Ordering::Relaxed);
+        self.tell_free(&buddy);
     }
 }
 

@@ -442,3 +442,44 @@ fn references_from_many_threads() {
     assert_eq!((frames.free_pages(), frames.tot_pages(D1)), (free, 0));
     let _ = hw.this_cpu();
 }
+
+#[test]
+fn what_is_set_aside_is_there() {
+    let (_, frames) = simple();
+    let free = frames.free_pages();
+    frames.keep_free(100);
+    assert_eq!(frames.set_aside(free - 99), Err(FrameError::NoMemory));
+    assert_eq!(frames.set_aside(free - 100), Ok(()));
+    assert_eq!(frames.free_pages(), 100);
+    // Not for a domain, nor twice.
+    assert_eq!(frames.alloc_ram(D1, 0, any()), Err(FrameError::NoMemory));
+    assert_eq!(frames.tot_pages(D1), 0);
+    assert_eq!(frames.claim(D1, 101), Err(FrameError::NoMemory));
+    assert_eq!(frames.set_aside(1), Err(FrameError::NoMemory));
+    let page = frames.alloc_aside().unwrap();
+    assert_eq!(frames.free_pages(), 100);
+    frames.free_aside(page).unwrap();
+    assert_eq!(frames.free_pages(), 100);
+    frames.alloc_aside().unwrap();
+    frames.unset_aside(free - 101);
+    assert_eq!(frames.free_pages(), free - 1);
+}
+
+#[test]
+fn the_last_of_the_reserve_is_not_for_guests() {
+    let (_, frames) = simple();
+    frames.keep_free(400);
+    let leave = |pages| {
+        while frames.free_pages() > pages {
+            frames.alloc(0, any()).unwrap();
+        }
+    };
+    leave(200);
+    assert!(frames.may_grow(D1));
+    leave(199);
+    assert!(!frames.may_grow(D1));
+    leave(100);
+    assert!(frames.may_grow(DomId(0)));
+    leave(99);
+    assert!(!frames.may_grow(DomId(0)));
+}

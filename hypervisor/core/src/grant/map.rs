@@ -152,7 +152,7 @@ impl<'a> Reserved<'a> {
             .grants
             .maptrack
             .lock()
-            .reserve()
+            .reserve(|| mapper.sys.frames.may_grow(mapper.id))
             .ok_or(GrantError::NoSpace)?;
         Ok(Self { mapper, handle })
     }

@@ -66,12 +66,13 @@ impl Maptrack {
         }
     }
 
-    /// A handle that stands for nothing yet.
-    pub(super) fn reserve(&mut self) -> Option<u32> {
+    /// A handle that stands for nothing yet. Allocates more of them if it has to and `may_grow`.
+    pub(super) fn reserve(&mut self, may_grow: impl FnOnce() -> bool) -> Option<u32> {
         if self.closed {
             return None;
         }
         if self.free == NIL {
+            may_grow().then_some(())?;
             self.grow()?;
         }
         let handle = self.free;
@@ -313,7 +314,7 @@ mod tests {
     }
 
     fn add(track: &mut Maptrack, mfn: u64, gfn: u64) -> Option<u32> {
-        let handle = track.reserve()?;
+        let handle = track.reserve(|| true)?;
         track.publish(handle, mapping(mfn, gfn));
         Some(handle)
     }
@@ -325,20 +326,31 @@ mod tests {
         for n in 0..nr {
             assert_eq!(add(&mut track, n.into(), n.into()), Some(n));
         }
-        assert_eq!(track.reserve(), None);
+        assert_eq!(track.reserve(|| true), None);
         assert!((0..nr).all(|n| track.maps(Mfn(n.into()))));
         assert!(!track.maps(Mfn(nr.into())));
         assert_eq!(track.take(7, Gfn(7)), Ok(mapping(7, 7)));
-        assert_eq!(track.reserve(), Some(7));
+        assert_eq!(track.reserve(|| true), Some(7));
+    }
+
+    #[test]
+    fn no_more_handles_than_there_is_memory_for() {
+        let mut track = Maptrack::new(3);
+        assert_eq!(track.reserve(|| false), None);
+        for n in 0..MAPTRACK_PER_FRAME {
+            assert_eq!(track.reserve(|| n == 0), Some(n));
+        }
+        assert_eq!(track.reserve(|| false), None);
+        assert_eq!(track.reserve(|| true), Some(MAPTRACK_PER_FRAME));
     }
 
     #[test]
     fn a_reserved_handle_is_nobodys() {
         let mut track = Maptrack::new(1);
-        let handle = track.reserve().unwrap();
+        let handle = track.reserve(|| true).unwrap();
         assert_eq!(track.take(handle, Gfn(0)), Err(GrantError::BadHandle));
         track.release(handle);
-        assert_eq!(track.reserve(), Some(handle));
+        assert_eq!(track.reserve(|| true), Some(handle));
     }
 
     #[test]
@@ -356,7 +368,7 @@ mod tests {
             slices += 1;
         }
         assert_eq!((taken, slices), (300, 11));
-        assert_eq!(track.reserve(), None);
+        assert_eq!(track.reserve(|| true), None);
     }
 
     proptest! {

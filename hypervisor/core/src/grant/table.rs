@@ -73,6 +73,9 @@ impl GrantTable {
         }
         let mut table = self.table.lock();
         while table.frames.len() <= index as usize {
+            if !self.sys.frames.may_grow(self.owner) {
+                return Err(Errno::NoMem);
+            }
             table.grow(self.sys, self.owner)?;
         }
         let frame = table.frames.get(index as usize).ok_or(Errno::Inval)?;

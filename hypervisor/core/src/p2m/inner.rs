@@ -45,7 +45,7 @@ impl Inner {
         let root = frames
             .alloc(order, Limits::default())
             .map_err(|_| P2mError::NoMemory)?;
-        let pool = Pool::shared(frames, limit);
+        let pool = Pool::shared(frames, limit)?;
         let roots: Vec<_> = (0..1 << order)
             .filter_map(|n| root.checked_add(n))
             .map(|mfn| {
@@ -248,6 +248,7 @@ impl Inner {
         self.cursor = stop;
         self.flush();
         if stop == all.end {
+            self.pool.lock().close();
             Progress::Done
         } else {
             Progress::More

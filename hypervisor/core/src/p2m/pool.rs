@@ -36,24 +36,47 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn shared(frames: &'static Frames, limit: PoolLimit) -> SharedPool {
-        Arc::new(Lock::new(Self {
+    pub(super) fn shared(
+        frames: &'static Frames,
+        limit: PoolLimit,
+    ) -> Result<SharedPool, P2mError> {
+        let mut pool = Self {
             frames,
-            limit,
+            limit: PoolLimit::Pages(0),
             ready: PageList::EMPTY,
             retired: PageList::EMPTY,
             used: 0,
-        }))
+        };
+        pool.set_limit(limit)?;
+        Ok(Arc::new(Lock::new(pool)))
     }
 
+    /// Sets aside what the tables may yet take, or gives back what they no longer may.
     pub(super) fn set_limit(&mut self, limit: PoolLimit) -> Result<(), P2mError> {
-        if let PoolLimit::Pages(pages) = limit
-            && pages < self.used
-        {
-            return Err(P2mError::NoMemory);
-        }
+        let wanted = match limit {
+            PoolLimit::Unlimited => 0,
+            PoolLimit::Pages(pages) => pages.checked_sub(self.used).ok_or(P2mError::NoMemory)?,
+        };
+        let aside = self.aside();
+        let more = self.frames.set_aside(wanted.saturating_sub(aside));
+        more.map_err(|_| P2mError::NoMemory)?;
+        self.frames.unset_aside(aside.saturating_sub(wanted));
         self.limit = limit;
         Ok(())
+    }
+
+    /// Its pages will not be used again.
+    pub(super) fn close(&mut self) {
+        self.frames.unset_aside(self.aside());
+        self.limit = PoolLimit::Pages(self.used);
+    }
+
+    /// Pages that are set aside for it.
+    fn aside(&self) -> u64 {
+        match self.limit {
+            PoolLimit::Unlimited => 0,
+            PoolLimit::Pages(pages) => pages.saturating_sub(self.used),
+        }
     }
 
     pub(super) fn usage(&self) -> (PoolLimit, u64) {
@@ -64,14 +87,18 @@ impl Pool {
     pub(super) fn reserve(&mut self, nr: u64) -> Result<(), P2mError> {
         let missing = nr.saturating_sub(self.ready.len());
         let room = match self.limit {
-            PoolLimit::Unlimited => u64::MAX,
-            PoolLimit::Pages(pages) => pages.saturating_sub(self.used),
+            PoolLimit::Unlimited => self.frames.free_pages(),
+            PoolLimit::Pages(_) => self.aside(),
         };
-        if missing > room.min(self.frames.free_pages()) {
+        if missing > room {
             return Err(P2mError::NoMemory);
         }
         for _ in 0..missing {
-            let Ok(mfn) = self.frames.alloc(0, Limits::default()) else {
+            let page = match self.limit {
+                PoolLimit::Unlimited => self.frames.alloc(0, Limits::default()),
+                PoolLimit::Pages(_) => self.frames.alloc_aside(),
+            };
+            let Ok(mfn) = page else {
                 self.trim();
                 return Err(P2mError::NoMemory);
             };
@@ -101,9 +128,19 @@ impl Pool {
     }
 
     fn give(&mut self, mfn: Mfn) {
-        self.used = self.used.saturating_sub(1);
         // It was allocated as a page of the hypervisor, so this cannot fail (and would log).
-        let _ = self.frames.free(mfn, 0);
+        let _ = match (self.limit, self.used) {
+            (PoolLimit::Unlimited, _) | (_, 0) => self.frames.free(mfn, 0),
+            (PoolLimit::Pages(_), _) => self.frames.free_aside(mfn),
+        };
+        // A root does not count.
+        self.used = self.used.saturating_sub(1);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Firmware calls of a guest (`HVC #0`, `SMC #0`): SMCCC and a virtual PSCI 1.1.
 //!
-//! Sources: Arm DEN0028 (SMCCC 1.2), DEN0022 (PSCI).
+//! Sources: Arm DEN0028 (SMCCC 1.2), DEN0022 (PSCI), DEN0098 (TRNG).
 
 use arm_psci::{ErrorCode, Function, FunctionId, Mpidr, PsciFeature};
 
@@ -38,6 +38,7 @@ const HYP_REVISION: u32 = 0x8500_ff03;
 const STD_CALL_COUNT: u32 = 0x8400_ff00;
 const STD_UID: u32 = 0x8400_ff01;
 const STD_REVISION: u32 = 0x8400_ff03;
+const TRNG_VERSION: u32 = 0x8400_0050;
 const PSCI_0_1_CPU_OFF: u32 = 1;
 const PSCI_0_1_CPU_ON: u32 = 2;
 
@@ -179,8 +180,20 @@ pub fn decode(x: &[u64; 4], mitigations: &Mitigations) -> SmcccCall {
             entry: x2,
             context: 0,
         }),
-        fid => FunctionId::try_from(fid).map_or(SmcccCall::Unhandled, |_| psci(x)),
+        fid => match FunctionId::try_from(fid) {
+            Ok(_) => psci(x),
+            Err(_) if asks_for_service(fid) => SmcccCall::Return(NOT_SUPPORTED),
+            Err(_) => SmcccCall::Unhandled,
+        },
     }
+}
+
+/// True if a guest that calls this only wants to know whether a service is there: it asks for a
+/// service's call count, UID or revision, or for the version of TRNG.
+const fn asks_for_service(fid: u32) -> bool {
+    let is_general = fid & 0xc0ff_0000 == 0x8000_0000;
+    let is_about = matches!(fid & 0xffff, 0xff00 | 0xff01 | 0xff03);
+    fid == TRNG_VERSION || is_general && is_about
 }
 
 fn arch_features(fid: u32, mitigations: &Mitigations) -> u64 {

@@ -43,20 +43,17 @@ pub(super) fn get_pool_size(
 /// `XEN_DOMCTL_set_paging_mempool_size`. `EINVAL` unless it is whole pages, and for the initial
 /// domain, whose tables have no limit; `ENOMEM` if they take more already or there is not as much.
 pub(super) fn set_pool_size(
-    cur: &Current<'_>,
+    _: &Current<'_>,
     domain: &Arc<Domain>,
     arg: &mut Payload,
 ) -> Result<Answer, Errno> {
     let PagingMempool { size } = arg.get();
-    let (limit, used) = domain.p2m.pool();
+    let (limit, _) = domain.p2m.pool();
     if !size.is_multiple_of(PAGE_SIZE) || limit == PoolLimit::Unlimited {
         return Err(Errno::Inval);
     }
-    let pages = size >> PAGE_SHIFT;
-    if pages.saturating_sub(used) > cur.sys.frames.free_pages() {
-        return Err(Errno::NoMem);
-    }
-    domain.p2m.set_pool_limit(PoolLimit::Pages(pages))?;
+    let pages = PoolLimit::Pages(size >> PAGE_SHIFT);
+    domain.p2m.set_pool_limit(pages)?;
     Ok(Answer::Done)
 }
 

@@ -16,6 +16,7 @@ mod general;
 mod grant;
 mod memory;
 mod random;
+mod reserve;
 mod sched;
 mod sysctl;
 

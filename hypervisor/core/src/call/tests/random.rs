@@ -8,9 +8,11 @@ use super::domctl::*;
 use super::grant::WINDOW;
 use super::*;
 use crate::addr::{DomId, Gfn, Gva, Mfn};
+use crate::domain::Domain;
 use crate::frame::Kind;
 use crate::guest::copy::GuestMemory;
-use crate::p2m::{Progress, RamScan};
+use crate::p2m::{PoolLimit, Progress, RamScan};
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -250,7 +252,12 @@ fn check_pages(machine: &Machine) {
             _ => {}
         }
     }
-    assert_eq!(free, frames.free_pages());
+    let aside = |domain: &Arc<Domain>| match domain.p2m.pool() {
+        (PoolLimit::Pages(limit), used) => limit - used,
+        (PoolLimit::Unlimited, _) => 0,
+    };
+    let aside: u64 = machine.sys.domains.all().iter().map(aside).sum();
+    assert_eq!(free, frames.free_pages() + aside);
     for domain in machine.sys.domains.all() {
         let counted = ram.remove(&domain.id).unwrap_or(0);
         assert_eq!(frames.tot_pages(domain.id), counted);

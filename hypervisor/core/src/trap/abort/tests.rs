@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+//! Data aborts: what the syndrome says of the access.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+//! Syndromes: exits, AArch32 conditions, and where to go on.
+
 use super::*;
 use crate::trap::sysreg::{SysReg, reg};
 use proptest::prelude::*;

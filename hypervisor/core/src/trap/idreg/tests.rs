@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+//! ID registers: what guests see of a CPU, and of several.
+
 use super::*;
 use proptest::prelude::*;
 

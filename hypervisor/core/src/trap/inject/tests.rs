@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+//! Exceptions given to a guest.
+
 use super::*;
 use proptest::prelude::*;
 

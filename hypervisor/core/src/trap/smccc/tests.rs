@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+//! Firmware calls: each function's answer.
+
 use super::PsciRequest::*;
 use super::SmcccCall::{Nothing, Psci, Return, Return4, SetSsbd, Unhandled};
 use super::*;
@@ -128,10 +130,9 @@ fn vcpus() {
 
 #[test]
 fn unhandled() {
-    // TRNG, KVM's UID, MIGRATE, SYSTEM_SUSPEND, SYSTEM_RESET2, STAT, an SMC64 PSCI version.
+    // TRNG's random numbers, MIGRATE, SYSTEM_SUSPEND, SYSTEM_RESET2, STAT, an SMC64 PSCI version.
     let fids = [
-        0x8400_0050,
-        0x8600_ff01,
+        0x8400_0053,
         0x8400_0005,
         0xc400_000e,
         0xc400_0012,
@@ -147,6 +148,27 @@ fn unhandled() {
             matches!(answer, Unhandled | Return(NOT_SUPPORTED)),
             "{fid:#x} {answer:?}"
         );
+    }
+}
+
+/// Who asks whether a service is there does nothing that is worth a warning.
+#[test]
+fn services_that_are_not_there() {
+    // TRNG's version; UIDs: KVM's, the CPU's, SiP's, OEM's; count and revision of a secure monitor's.
+    for fid in [
+        0x8400_0050,
+        0x8600_ff01,
+        0x8100_ff01,
+        0x8200_ff01,
+        0x8300_ff01,
+        0xb200_ff00,
+        0xb200_ff03,
+    ] {
+        assert_eq!(call(fid, 0, 0, 0), Return(NOT_SUPPORTED), "{fid:#x}");
+    }
+    // Not of that kind: a yielding call, SMC64, reserved numbers.
+    for fid in [0x0600_ff01, 0xc600_ff01, 0x8600_ff02, 0x8601_ff01] {
+        assert_eq!(call(fid, 0, 0, 0), Unhandled, "{fid:#x}");
     }
 }
 

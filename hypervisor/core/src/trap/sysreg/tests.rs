@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+//! Trapped system registers: encodings, and what becomes of each.
+
 use super::SysRegAction::{Read, Undef, WriteIgnore};
 use super::*;
 use proptest::prelude::*;
