@@ -107,7 +107,7 @@ impl Scheduler {
     /// For `nr_cpus`, none online yet, and one pool.
     pub fn new(nr_cpus: usize, frequency: u64) -> Self {
         let queue = |_| Queue {
-            run: Lock::new(RunQueue::default()),
+            run: Lock::new(RunQueue::new()),
             cpus: CpuSet::none(),
         };
         let scheduler = Self {

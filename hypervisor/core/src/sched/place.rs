@@ -29,6 +29,17 @@ impl Times {
         }
     }
 
+    /// How much a slice changes its vruntime; not less than that of default weight.
+    pub(super) fn own_slice(&self, sched: &SchedState) -> u64 {
+        self.slice.max(sched.weighted(self.slice))
+    }
+
+    /// The same with something for slices that end late.
+    pub(super) fn about_a_slice(&self, sched: &SchedState) -> u64 {
+        let slice = self.own_slice(sched);
+        slice.saturating_add(slice / 4)
+    }
+
     /// By how much a vCPU counts as having run more, on a CPU where it has no warm caches, or that
     /// it does not like.
     pub(super) fn handicap(&self, sched: &SchedState, cpu: CpuId) -> u64 {

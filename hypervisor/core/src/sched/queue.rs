@@ -49,7 +49,6 @@ pub(super) struct Choice {
 }
 
 /// The vCPUs that are ready, those that wait for their domain's budget, and the CPUs.
-#[derive(Default)]
 pub(super) struct RunQueue {
     pub(super) ready: Vec<Arc<Vcpu>>,
     parked: Vec<Arc<Vcpu>>,
@@ -59,6 +58,17 @@ pub(super) struct RunQueue {
 }
 
 impl RunQueue {
+    pub(super) const fn new() -> Self {
+        Self {
+            ready: Vec::new(),
+            parked: Vec::new(),
+            slots: Vec::new(),
+            // Far enough from 0 for all that is before it.
+            time: 1 << 48,
+            ratelimit: 0,
+        }
+    }
+
     /// `cpu` serves the queue from now on.
     pub(super) fn join(&mut self, cpu: CpuId) {
         self.slots.push(Slot {
@@ -110,11 +120,10 @@ impl RunQueue {
         currents.fold(self.time, u64::min)
     }
 
-    /// Brings its vruntime to `floor` at least, and not more than two slices of its own after the
+    /// Brings its vruntime to `floor` at least, and not much more than a slice of its own after the
     /// queue's time.
     fn put_near(&self, sched: &SchedState, floor: u64, times: &Times) {
-        let slice = times.slice.max(sched.weighted(times.slice));
-        let ceiling = self.time.saturating_add(slice.saturating_mul(2));
+        let ceiling = self.time.saturating_add(times.about_a_slice(sched));
         sched.set_vruntime(sched.vruntime().min(ceiling).max(floor));
     }
 
@@ -157,7 +166,7 @@ impl RunQueue {
         let mut until = u64::MAX;
         if let Some(vcpu) = &chosen {
             if contended {
-                self.pull_up(this, &vcpu.sched, times);
+                self.pull_up(&vcpu.sched, times);
                 until = now.saturating_add(times.slice);
             }
             let quota = vcpu.sched.share.take(times.period);
@@ -243,12 +252,12 @@ impl RunQueue {
     }
 
     /// `chosen` runs on `this` while others wait: the queue's time is not before its vruntime. If it
-    /// is far behind, it is pulled up, and all that are bound to the same CPUs as far as it, so that
+    /// is far behind, it is pulled up; those near it that may run nowhere else than it as far, so that
     /// they keep their distances.
-    fn pull_up(&mut self, this: CpuId, chosen: &SchedState, times: &Times) {
+    fn pull_up(&mut self, chosen: &SchedState, times: &Times) {
         let vruntime = chosen.vruntime();
         self.time = self.time.max(vruntime);
-        let lag = times.slice.max(chosen.weighted(times.slice));
+        let lag = times.own_slice(chosen);
         let behind = self.time.saturating_sub(lag).saturating_sub(vruntime);
         if behind == 0 {
             return;
@@ -257,10 +266,13 @@ impl RunQueue {
         if !self.is_bound(chosen) {
             return;
         }
+        let all = self.slots.iter().fold(0, |set, slot| set | super::bit(slot.cpu));
+        let elsewhere = all & !chosen.affinity();
         let currents = self.slots.iter().filter_map(|slot| slot.current.as_ref());
         for vcpu in self.ready.iter().chain(currents) {
             let sched = &vcpu.sched;
-            if sched.affinity.contains(this) && self.is_bound(sched) {
+            let near = vruntime.saturating_add(times.about_a_slice(sched));
+            if sched.affinity() & elsewhere == 0 && sched.vruntime() <= near {
                 sched.set_vruntime(sched.vruntime().saturating_add(behind));
             }
         }

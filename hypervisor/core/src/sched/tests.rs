@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod simulation;
 mod stress;
 
 use super::place::SLICE_US;
@@ -19,6 +20,7 @@ use crate::fake::{FakeHw, set_this_cpu};
 use crate::system::System;
 use crate::testing;
 use alloc::sync::Weak;
+use xen_abi::errno::Errno;
 use std::vec::Vec;
 
 const RAM: PaRange = PaRange {
@@ -377,4 +379,79 @@ fn affinity_is_obeyed() {
     cpus.idles(1);
     cpus.block(&busy);
     cpus.runs(0, &moved);
+}
+
+/// Pools by the rules of Xen.
+#[test]
+fn pools_are_made_and_changed() {
+    let cpus = Cpus::new(4);
+    let (sched, hw) = (&cpus.sys.sched, cpus.hw);
+    let info = |id, cpus| Some(PoolInfo { id, cpus });
+    assert_eq!((sched.pool_from(0), sched.pool_from(1)), (info(0, 0xf), None));
+    assert_eq!(sched.create_pool(Some(0)), Err(Errno::Exist));
+    assert_eq!(sched.create_pool(None), Ok(1));
+    assert_eq!(sched.create_pool(Some(7)), Ok(7));
+    assert_eq!(sched.create_pool(None), Ok(8));
+    assert_eq!(sched.create_pool(Some(u32::MAX - 1)), Ok(u32::MAX - 1));
+    assert_eq!(sched.create_pool(None), Ok(2));
+    assert_eq!(sched.pool_from(3), info(7, 0));
+    for id in [1, 2, u32::MAX - 1] {
+        assert_eq!(sched.destroy_pool(id), Ok(()));
+    }
+    assert_eq!(sched.destroy_pool(1), Err(Errno::NoEnt));
+    assert_eq!(sched.destroy_pool(0), Err(Errno::Busy));
+    let add = |id, cpu: Option<u32>| sched.add_to_pool(hw, id, cpu.map(CpuId));
+    let remove = |id, cpu: Option<u32>| sched.remove_from_pool(hw, id, cpu.map(CpuId), &[], id == 0);
+    assert_eq!(add(7, Some(0)), Err(Errno::NoDev));
+    assert_eq!(add(7, None), Err(Errno::NoDev));
+    assert_eq!(add(7, Some(4)), Err(Errno::Inval));
+    assert_eq!(add(55, Some(0)), Err(Errno::NoEnt));
+    assert_eq!(remove(7, Some(0)), Err(Errno::AddrNotAvail));
+    assert_eq!(remove(7, None), Err(Errno::Inval));
+    assert_eq!(remove(0, Some(4)), Err(Errno::Inval));
+    assert_eq!(remove(0, Some(0)), Err(Errno::Inval));
+    assert_eq!(remove(0, None), Ok(()));
+    assert_eq!((sched.free_cpus(), sched.pool_cpus(0)), (8, 7));
+    assert_eq!(add(7, None), Ok(()));
+    assert_eq!((sched.free_cpus(), sched.pool_cpus(7)), (0, 8));
+    assert_eq!(sched.destroy_pool(7), Err(Errno::Busy));
+    for limit in [99, 500_001, u32::MAX] {
+        assert_eq!(sched.set_ratelimit_us(7, limit), Err(Errno::Inval));
+    }
+    assert_eq!(sched.set_ratelimit_us(7, 0), Ok(()));
+    assert_eq!(sched.set_ratelimit_us(9, 0), Err(Errno::Srch));
+    assert_eq!((sched.ratelimit_us(7), sched.ratelimit_us(0)), (Ok(0), Ok(1000)));
+}
+
+/// A domain goes to another pool, a CPU out of its pool: what runs there stops.
+#[test]
+fn pools_are_kept_apart() {
+    let cpus = Cpus::new(2);
+    let (sched, hw) = (&cpus.sys.sched, cpus.hw);
+    let (a, b) = (cpus.ready(0, 256), cpus.ready(1, 256));
+    cpus.runs(0, &a);
+    cpus.runs(1, &b);
+    sched.set_loaded(CpuId(1), Some(b.clone()));
+    let pool = sched.create_pool(None).unwrap();
+    let own = core::slice::from_ref(&b);
+    assert_eq!(sched.move_to_pool(hw, own, pool), Err(Errno::NoDev));
+    sched.set_affinity(hw, &b, 0b10);
+    let both = [a.clone(), b.clone()];
+    sched.remove_from_pool(hw, 0, Some(CpuId(1)), &both, true).unwrap();
+    assert_eq!(b.sched.affinity(), u128::MAX, "it could run nowhere");
+    cpus.idles(1);
+    assert!(sched.must_unload(CpuId(1), &b));
+    sched.set_loaded(CpuId(1), None);
+    set_this_cpu(CpuId(1));
+    sched.finish_move(hw, &b);
+    assert_eq!((b.sched.place(), b.sched.home()), (Place::Ready, CpuId(0)));
+    cpus.idles(1);
+    // Into the pool that the CPU is in now.
+    sched.add_to_pool(hw, pool, None).unwrap();
+    b.sched.share.set_weight(7);
+    sched.move_to_pool(hw, own, pool).unwrap();
+    assert_eq!((b.sched.share.weight(), b.sched.share.pool()), (256, pool));
+    cpus.runs(1, &b);
+    cpus.block(&a);
+    cpus.idles(0);
 }
