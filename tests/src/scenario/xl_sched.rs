@@ -53,7 +53,9 @@ fn times(dom0: &mut Dom0) -> Result<(f64, BTreeMap<String, f64>)> {
     for line in lines.skip(1) {
         let fields: Vec<_> = line.split_whitespace().collect();
         let [name, _, _, _, _, time, ..] = fields[..] else {
-            return Err(dom0.console.failure(&format!("a line of xl vcpu-list: {line}")));
+            return Err(dom0
+                .console
+                .failure(&format!("a line of xl vcpu-list: {line}")));
         };
         let Some(time) = number(Some(time)) else {
             return Err(dom0.console.failure(&format!("no time in the line {line}")));
@@ -105,7 +107,9 @@ fn shares(stage: &Stage) -> Result<()> {
     dom0.run("xl sched-credit2 -d heavy -c 50")?;
     let [a, _] = used(&mut dom0, names, 10)?;
     expect_near(&dom0, "a cap of 50", a, 0.5, 10.0)?;
-    dom0.run("xl sched-credit2 -d heavy -c 0; xl sched-credit2 -s -r 5000; xl sched-credit2 -s -r 1000")?;
+    dom0.run(
+        "xl sched-credit2 -d heavy -c 0; xl sched-credit2 -s -r 5000; xl sched-credit2 -s -r 1000",
+    )?;
     dom0.run_within("xl destroy heavy; xl destroy light", SOON)?;
     heavy.await_gone(&mut dom0)?;
     light.await_gone(&mut dom0)?;
@@ -138,10 +142,7 @@ fn expect_placed(dom0: &mut Dom0, domain: &str, want: &[&str]) -> Result<()> {
 fn affinity(stage: &Stage) -> Result<()> {
     let mut dom0 = stage.boot(&stage.with_tools(Gic::V3))?;
     let guest = spinner(&mut dom0, "pinned", 2)?;
-    for (pin, want) in [
-        ("0", ["0 0 all", "0 0 all"]),
-        ("1", ["1 1 all", "1 1 all"]),
-    ] {
+    for (pin, want) in [("0", ["0 0 all", "0 0 all"]), ("1", ["1 1 all", "1 1 all"])] {
         dom0.run(&format!("xl vcpu-pin pinned all {pin}"))?;
         expect_placed(&mut dom0, "pinned", &want)?;
     }
@@ -224,7 +225,10 @@ fn crowd(stage: &Stage) -> Result<()> {
         dom0.run_within("xl list >/dev/null", LONG)?;
         worst = worst.max(start.elapsed());
     }
-    println!("      xl list takes {:.2} s at most among {CROWD} guests that spin", worst.as_secs_f64());
+    println!(
+        "      xl list takes {:.2} s at most among {CROWD} guests that spin",
+        worst.as_secs_f64()
+    );
     if worst > scaled(ANSWER) {
         let message = format!("xl list takes {:.2} s", worst.as_secs_f64());
         return Err(dom0.console.failure(&message));

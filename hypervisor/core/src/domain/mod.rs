@@ -188,7 +188,11 @@ impl Domain {
         let (frames, maptrack) = (config.max_grant_frames, config.max_maptrack_frames);
         let grants = GrantTable::new(sys, config.id, frames, maptrack)?;
         let first_pool = sys.sched.pool_cpus(0);
-        let cpus: Vec<CpuId> = sys.sched.online().filter(|&cpu| first_pool & bit(cpu) != 0).collect();
+        let cpus: Vec<CpuId> = sys
+            .sched
+            .online()
+            .filter(|&cpu| first_pool & bit(cpu) != 0)
+            .collect();
         let mut homes = cpus.into_iter().cycle();
         let mut home = || homes.next().unwrap_or_default();
         let share = Arc::new(Share::new(config.nr_vcpus));

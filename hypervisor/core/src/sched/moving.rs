@@ -50,7 +50,9 @@ impl Scheduler {
         let cpus = self.queue(to).map_or(0, |queue| queue.cpus.get());
         let may = |cpu: &CpuId| sched.affinity() & cpus & bit(*cpu) != 0;
         // Its old home if that is one, or else the first.
-        let home = Some(sched.home()).filter(may).or_else(|| self.online().find(may));
+        let home = Some(sched.home())
+            .filter(may)
+            .or_else(|| self.online().find(may));
         let step = self.with_queue(vcpu, |queue| {
             // Not moved meanwhile by somebody else.
             if is_held(vcpu) || sched.flags() & pause::MOVING == 0 {

@@ -80,7 +80,11 @@ impl RunQueue {
         }
         let mut busiest: Option<(u64, &mut Slot)> = None;
         let mut timed = false;
-        for slot in self.slots.iter_mut().filter(|s| sched.affinity.contains(s.cpu)) {
+        for slot in self
+            .slots
+            .iter_mut()
+            .filter(|s| sched.affinity.contains(s.cpu))
+        {
             timed |= slot.timed || slot.told;
             if slot.told || !sched.is_free_for(slot.cpu) {
                 continue;
@@ -93,9 +97,8 @@ impl RunQueue {
             }
         }
         let (most, slot) = busiest?;
-        let preempts = preempts
-            && sched.vruntime() < most
-            && !sched.share.is_used_up(now, times.period);
+        let preempts =
+            preempts && sched.vruntime() < most && !sched.share.is_used_up(now, times.period);
         if !preempts && timed {
             return None;
         }

@@ -136,6 +136,9 @@ impl Scheduler {
         let (id, queue) = {
             let pools = self.pools.lock();
             let exists = |id: u32| pools.iter().any(|pool| pool.id == id);
+            if pools.len() >= self.queues.len() {
+                return Err(Errno::NoSpc);
+            }
             if id.is_some_and(exists) {
                 return Err(Errno::Exist);
             }

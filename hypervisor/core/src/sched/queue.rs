@@ -116,7 +116,11 @@ impl RunQueue {
             return self.time;
         }
         let own = |slot: &&Slot| sched.affinity.contains(slot.cpu);
-        let currents = self.slots.iter().filter(own).filter_map(|s| s.vruntime(now));
+        let currents = self
+            .slots
+            .iter()
+            .filter(own)
+            .filter_map(|s| s.vruntime(now));
         currents.fold(self.time, u64::min)
     }
 
@@ -266,7 +270,10 @@ impl RunQueue {
         if !self.is_bound(chosen) {
             return;
         }
-        let all = self.slots.iter().fold(0, |set, slot| set | super::bit(slot.cpu));
+        let all = self
+            .slots
+            .iter()
+            .fold(0, |set, slot| set | super::bit(slot.cpu));
         let elsewhere = all & !chosen.affinity();
         let currents = self.slots.iter().filter_map(|slot| slot.current.as_ref());
         for vcpu in self.ready.iter().chain(currents) {
@@ -288,9 +295,8 @@ impl RunQueue {
     /// Lets the vCPUs that `this` has parked wait for a CPU again if their domain has a budget. True
     /// if any does.
     fn unpark(&mut self, this: CpuId, now: u64, times: &Times) -> bool {
-        let due = |v: &Arc<Vcpu>| {
-            v.sched.home() == this && !v.sched.share.is_used_up(now, times.period)
-        };
+        let due =
+            |v: &Arc<Vcpu>| v.sched.home() == this && !v.sched.share.is_used_up(now, times.period);
         self.unpark_if(now, times, due)
     }
 

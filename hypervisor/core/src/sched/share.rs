@@ -121,7 +121,8 @@ impl Share {
         // Not so little that running it costs more than it gives.
         let least = i64::try_from(period / 20).unwrap_or(i64::MAX);
         let piece = budget.min(part.max(least));
-        self.budget.store(budget.saturating_sub(piece), Ordering::Relaxed);
+        self.budget
+            .store(budget.saturating_sub(piece), Ordering::Relaxed);
         Some(u64::try_from(piece).unwrap_or(0))
     }
 

@@ -20,8 +20,8 @@ use crate::fake::{FakeHw, set_this_cpu};
 use crate::system::System;
 use crate::testing;
 use alloc::sync::Weak;
-use xen_abi::errno::Errno;
 use std::vec::Vec;
+use xen_abi::errno::Errno;
 
 const RAM: PaRange = PaRange {
     start: Pa(0x4000_0000),
@@ -387,7 +387,10 @@ fn pools_are_made_and_changed() {
     let cpus = Cpus::new(4);
     let (sched, hw) = (&cpus.sys.sched, cpus.hw);
     let info = |id, cpus| Some(PoolInfo { id, cpus });
-    assert_eq!((sched.pool_from(0), sched.pool_from(1)), (info(0, 0xf), None));
+    assert_eq!(
+        (sched.pool_from(0), sched.pool_from(1)),
+        (info(0, 0xf), None)
+    );
     assert_eq!(sched.create_pool(Some(0)), Err(Errno::Exist));
     assert_eq!(sched.create_pool(None), Ok(1));
     assert_eq!(sched.create_pool(Some(7)), Ok(7));
@@ -401,7 +404,8 @@ fn pools_are_made_and_changed() {
     assert_eq!(sched.destroy_pool(1), Err(Errno::NoEnt));
     assert_eq!(sched.destroy_pool(0), Err(Errno::Busy));
     let add = |id, cpu: Option<u32>| sched.add_to_pool(hw, id, cpu.map(CpuId));
-    let remove = |id, cpu: Option<u32>| sched.remove_from_pool(hw, id, cpu.map(CpuId), &[], id == 0);
+    let remove =
+        |id, cpu: Option<u32>| sched.remove_from_pool(hw, id, cpu.map(CpuId), &[], id == 0);
     assert_eq!(add(7, Some(0)), Err(Errno::NoDev));
     assert_eq!(add(7, None), Err(Errno::NoDev));
     assert_eq!(add(7, Some(4)), Err(Errno::Inval));
@@ -420,7 +424,10 @@ fn pools_are_made_and_changed() {
     }
     assert_eq!(sched.set_ratelimit_us(7, 0), Ok(()));
     assert_eq!(sched.set_ratelimit_us(9, 0), Err(Errno::Srch));
-    assert_eq!((sched.ratelimit_us(7), sched.ratelimit_us(0)), (Ok(0), Ok(1000)));
+    assert_eq!(
+        (sched.ratelimit_us(7), sched.ratelimit_us(0)),
+        (Ok(0), Ok(1000))
+    );
 }
 
 /// A domain goes to another pool, a CPU out of its pool: what runs there stops.
@@ -437,7 +444,9 @@ fn pools_are_kept_apart() {
     assert_eq!(sched.move_to_pool(hw, own, pool), Err(Errno::NoDev));
     sched.set_affinity(hw, &b, 0b10);
     let both = [a.clone(), b.clone()];
-    sched.remove_from_pool(hw, 0, Some(CpuId(1)), &both, true).unwrap();
+    sched
+        .remove_from_pool(hw, 0, Some(CpuId(1)), &both, true)
+        .unwrap();
     assert_eq!(b.sched.affinity(), u128::MAX, "it could run nowhere");
     cpus.idles(1);
     assert!(sched.must_unload(CpuId(1), &b));

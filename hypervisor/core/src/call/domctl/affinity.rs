@@ -7,12 +7,8 @@ use crate::domain::Domain;
 use crate::sched::bit;
 use alloc::sync::Arc;
 use xen_abi::Payload;
-use xen_abi::domctl::{
-    NodeAffinity, VcpuAffinity, XEN_VCPUAFFINITY_HARD, XEN_VCPUAFFINITY_SOFT,
-};
+use xen_abi::domctl::{NodeAffinity, VcpuAffinity, XEN_VCPUAFFINITY_HARD, XEN_VCPUAFFINITY_SOFT};
 use xen_abi::errno::Errno;
-
-const KINDS: u32 = XEN_VCPUAFFINITY_HARD | XEN_VCPUAFFINITY_SOFT;
 
 /// The CPUs there are.
 fn online(cur: &Current<'_>) -> u128 {
@@ -33,12 +29,14 @@ pub(super) fn set_vcpu(
     let vcpu = domain.vcpu(op.vcpu).ok_or(Errno::Inval)?;
     let online = cur.sys.sched.pool_cpus(domain.share.pool());
     if op.flags & XEN_VCPUAFFINITY_HARD != 0 {
-        let wanted = bitmap::read(cur, op.cpumap_hard)? & online;
-        if wanted == 0 {
+        let wanted = bitmap::read(cur, op.cpumap_hard)?;
+        let effective = wanted & online;
+        if effective == 0 {
             return Err(Errno::Inval);
         }
+        // The others count once it is in another pool, or they are in this one.
         cur.sys.sched.set_affinity(cur.sys.hw, vcpu, wanted);
-        bitmap::write(cur, op.cpumap_hard, wanted)?;
+        bitmap::write(cur, op.cpumap_hard, effective)?;
     }
     if op.flags & XEN_VCPUAFFINITY_SOFT != 0 {
         let wanted = bitmap::read(cur, op.cpumap_soft)?;
@@ -56,7 +54,7 @@ pub(super) fn get_vcpu(
     arg: &mut Payload,
 ) -> Result<Answer, Errno> {
     let op: VcpuAffinity = arg.get();
-    if op.flags & KINDS == 0 {
+    if op.flags == 0 {
         return Err(Errno::Inval);
     }
     let vcpu = domain.vcpu(op.vcpu).ok_or(Errno::Inval)?;

@@ -46,7 +46,9 @@ pub(super) fn pool(cur: &Current<'_>, arg: &mut Payload) -> Result<(), Errno> {
         }
         XEN_SYSCTL_CPUPOOL_OP_DESTROY => {
             let exists = sched.pool_from(op.cpupool_id);
-            exists.filter(|p| p.id == op.cpupool_id).ok_or(Errno::NoEnt)?;
+            exists
+                .filter(|p| p.id == op.cpupool_id)
+                .ok_or(Errno::NoEnt)?;
             if !domains_of(cur, op.cpupool_id).is_empty() {
                 return Err(Errno::Busy);
             }
@@ -62,7 +64,11 @@ pub(super) fn pool(cur: &Current<'_>, arg: &mut Payload) -> Result<(), Errno> {
         XEN_SYSCTL_CPUPOOL_OP_ADDCPU => sched.add_to_pool(hw, op.cpupool_id, cpu)?,
         XEN_SYSCTL_CPUPOOL_OP_RMCPU => {
             let domains = domains_of(cur, op.cpupool_id);
-            let vcpus: Vec<_> = domains.iter().flat_map(|d| d.all_vcpus()).cloned().collect();
+            let vcpus: Vec<_> = domains
+                .iter()
+                .flat_map(|d| d.all_vcpus())
+                .cloned()
+                .collect();
             let has_domains = !domains.is_empty();
             sched.remove_from_pool(hw, op.cpupool_id, cpu, &vcpus, has_domains)?;
         }

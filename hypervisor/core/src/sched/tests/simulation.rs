@@ -173,7 +173,9 @@ impl Sim {
     fn wake_sleepers(&self, now: u64) {
         let due: Vec<_> = {
             let mut vcpus = self.vcpus.borrow_mut();
-            let due = vcpus.iter_mut().filter(|g| g.wakes.is_some_and(|at| at <= now));
+            let due = vcpus
+                .iter_mut()
+                .filter(|g| g.wakes.is_some_and(|at| at <= now));
             due.map(|guest| {
                 guest.wakes = None;
                 guest.woken = Some(now);
@@ -216,7 +218,10 @@ impl Sim {
                     self.sched().set_loaded(id, Some(vcpu.clone()));
                 }
                 let mut vcpus = self.vcpus.borrow_mut();
-                let n = vcpus.iter().position(|g| Arc::ptr_eq(&g.vcpu, &vcpu)).unwrap();
+                let n = vcpus
+                    .iter()
+                    .position(|g| Arc::ptr_eq(&g.vcpu, &vcpu))
+                    .unwrap();
                 let guest = &mut vcpus[n];
                 assert!(
                     vcpu.sched.affinity.contains(id),
@@ -275,7 +280,10 @@ impl Sim {
     /// Of the waits of these vCPUs, the one that a part of them (in thousandths) stays below.
     fn percentile(&self, domain: &[usize], part: usize) -> u64 {
         let vcpus = self.vcpus.borrow();
-        let mut waits: Vec<_> = domain.iter().flat_map(|&n| vcpus[n].waits.clone()).collect();
+        let mut waits: Vec<_> = domain
+            .iter()
+            .flat_map(|&n| vcpus[n].waits.clone())
+            .collect();
         assert!(waits.len() > 100, "only {} wake-ups", waits.len());
         waits.sort_unstable();
         waits[(waits.len() - 1) * part / 1000]
@@ -319,7 +327,11 @@ fn weights_in_two_bound_groups() {
     let pair = [512, 256].map(|w| sim.spinner(w));
     crowd.iter().for_each(|&n| sim.pin(n, 1));
     pair.iter().for_each(|&n| sim.pin(n, 2));
-    let all: Vec<_> = crowd.iter().chain(&pair).map(core::slice::from_ref).collect();
+    let all: Vec<_> = crowd
+        .iter()
+        .chain(&pair)
+        .map(core::slice::from_ref)
+        .collect();
     near(&sim.shares(&all, 5000), &[400, 200, 200, 200, 667, 333], 10);
 }
 
@@ -327,10 +339,18 @@ fn weights_in_two_bound_groups() {
 fn three_on_two_cpus() {
     let sim = Sim::new(2);
     let n = [(); 3].map(|()| sim.spinner(256));
-    near(&sim.shares(&[&[n[0]], &[n[1]], &[n[2]]], 3000), &[667; 3], 5);
+    near(
+        &sim.shares(&[&[n[0]], &[n[1]], &[n[2]]], 3000),
+        &[667; 3],
+        5,
+    );
     let sim = Sim::new(2);
     let n = [512, 256, 256].map(|w| sim.spinner(w));
-    near(&sim.shares(&[&[n[0]], &[n[1]], &[n[2]]], 3000), &[1000, 500, 500], 7);
+    near(
+        &sim.shares(&[&[n[0]], &[n[1]], &[n[2]]], 3000),
+        &[1000, 500, 500],
+        7,
+    );
 }
 
 /// A weight that one CPU cannot give takes nothing from what others owe each other.
@@ -338,7 +358,11 @@ fn three_on_two_cpus() {
 fn one_too_heavy() {
     let sim = Sim::new(2);
     let n = [4096, 512, 256].map(|w| sim.spinner(w));
-    near(&sim.shares(&[&[n[0]], &[n[1]], &[n[2]]], 5000), &[1000, 667, 333], 10);
+    near(
+        &sim.shares(&[&[n[0]], &[n[1]], &[n[2]]], 5000),
+        &[1000, 667, 333],
+        10,
+    );
 }
 
 #[test]
@@ -393,7 +417,11 @@ fn sixteen_spinners_and_one_that_sleeps() {
     assert!(half <= 600 && most <= 1100, "{half} us, {most} us");
     for &n in guests.iter().flatten() {
         // 16 slices on 2 CPUs.
-        assert!(sim.longest_ms(n) < 160, "vCPU {n} waited {} ms", sim.longest_ms(n));
+        assert!(
+            sim.longest_ms(n) < 160,
+            "vCPU {n} waited {} ms",
+            sim.longest_ms(n)
+        );
         near(&[sim.share(n, 5000)], &[119], 12);
     }
 }
@@ -442,14 +470,29 @@ fn preferences_are_followed_where_it_costs_nobody() {
     sim.forget();
     sim.run(3000);
     let on = |n: usize, cpu: usize| sim.vcpus.borrow()[n].ran[cpu];
-    assert!(on(a, 1) * 10 >= sim.total(a) * 9, "{} of {}", on(a, 1), sim.total(a));
-    assert!(on(b, 0) * 10 >= sim.total(b) * 9, "{} of {}", on(b, 0), sim.total(b));
-    let had: Vec<_> = [a, b].iter().chain(&others).map(|&n| sim.share(n, 3000)).collect();
+    assert!(
+        on(a, 1) * 10 >= sim.total(a) * 9,
+        "{} of {}",
+        on(a, 1),
+        sim.total(a)
+    );
+    assert!(
+        on(b, 0) * 10 >= sim.total(b) * 9,
+        "{} of {}",
+        on(b, 0),
+        sim.total(b)
+    );
+    let had: Vec<_> = [a, b]
+        .iter()
+        .chain(&others)
+        .map(|&n| sim.share(n, 3000))
+        .collect();
     near(&had, &[500; 4], 10);
     // Better where it does not like to be than nowhere.
     let sim = Sim::new(2);
     let both = [(); 2].map(|()| sim.spinner(256));
-    both.iter().for_each(|&n| sim.vcpu(n).sched.set_preference(1));
+    both.iter()
+        .for_each(|&n| sim.vcpu(n).sched.set_preference(1));
     near(&sim.shares(&[&both[..1], &both[1..]], 1000), &[1000; 2], 3);
 }
 
@@ -516,7 +559,10 @@ fn everything_changes_and_nobody_starves() {
                 let to = [0, pool][sim.roll(2) as usize];
                 let _ = sched.add_to_pool(sim.hw(), to, None);
             }
-            _ => vcpus[0].sched.share.set_weight([64, 256, 1024][sim.roll(3) as usize]),
+            _ => vcpus[0]
+                .sched
+                .share
+                .set_weight([64, 256, 1024][sim.roll(3) as usize]),
         }
         sim.run(sim.roll(60));
         for vcpu in all.iter().filter(|v| v.sched.place() == Place::Running) {
@@ -528,7 +574,10 @@ fn everything_changes_and_nobody_starves() {
         let vcpus: Vec<_> = domain.iter().map(|&n| sim.vcpu(n)).collect();
         sched.move_to_pool(sim.hw(), &vcpus, 0).unwrap();
     }
-    while sched.remove_from_pool(sim.hw(), pool, None, &[], false).is_ok() {}
+    while sched
+        .remove_from_pool(sim.hw(), pool, None, &[], false)
+        .is_ok()
+    {}
     while sched.add_to_pool(sim.hw(), 0, None).is_ok() {}
     for domain in &domains {
         let vcpus: Vec<_> = domain.iter().map(|&n| sim.vcpu(n)).collect();
