@@ -18,6 +18,7 @@ mod pvdisk;
 mod refusal;
 mod stray;
 mod xl;
+mod xl_sched;
 
 use std::path::PathBuf;
 
@@ -144,6 +145,7 @@ pub fn all() -> Vec<Scenario> {
         network::scenarios(),
         pvdisk::scenarios(),
         xl::scenarios(),
+        xl_sched::scenarios(),
         load::scenarios(),
     ]
     .into_iter()
