@@ -18,6 +18,9 @@ mod pvdisk;
 mod refusal;
 mod stray;
 mod xl;
+mod xl_change;
+mod xl_life;
+mod xl_tools;
 
 use std::path::PathBuf;
 
@@ -137,6 +140,9 @@ pub fn all() -> Vec<Scenario> {
         network::scenarios(),
         pvdisk::scenarios(),
         xl::scenarios(),
+        xl_tools::scenarios(),
+        xl_life::scenarios(),
+        xl_change::scenarios(),
         load::scenarios(),
     ]
     .into_iter()
