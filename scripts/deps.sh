@@ -17,7 +17,7 @@ qemu-system-aarch64|qemu-system-arm|runs the tests
 aarch64-linux-gnu-objcopy|binutils-aarch64-linux-gnu|makes boot images, reads backtraces
 dtc|device-tree-compiler|inspects device trees
 xz|xz-utils|unpacks kernel modules
-mke2fs|e2fsprogs|makes dom0's disk
+mke2fs|e2fsprogs|makes the disk of dom0
 apt-get|apt|fetches the Linux and Xen packages that are booted
 dpkg-deb|dpkg|unpacks them
 setpriv|util-linux|ends QEMU with the tests

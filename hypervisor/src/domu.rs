@@ -101,7 +101,7 @@ fn build_one(
         .as_ref()
         .map(|module| partial(domu, module));
     if let Some(partial) = partial {
-        give_devices(sys, host, dom0.is_some(), &domain, domu, &ram, partial);
+        give_devices(sys, host, dom0, &domain, domu, &ram, partial);
     }
     start(sys, host, &domain, domu, &ram, partial);
     if let (Enhanced::Enabled, Some(dom0)) = (domu.enhanced, dom0) {
@@ -183,7 +183,7 @@ fn partial(domu: &Domu<'_>, module: &Module<'_>) -> &'static Nodes<'static> {
 fn give_devices(
     sys: &'static System,
     host: &Host,
-    has_dom0: bool,
+    dom0: Option<&Arc<Domain>>,
     domain: &Arc<Domain>,
     domu: &Domu<'_>,
     ram: &GuestRam,
@@ -195,8 +195,13 @@ fn give_devices(
     let ours: Vec<_> = ours.iter().map(PaRange::page_aligned).collect();
     let limits = Limits {
         machine: &ours,
+        console: host
+            .uart
+            .as_ref()
+            .and_then(|uart| uart.irq)
+            .map(|irq| irq.intid),
         guest: &taken(domain, ram),
-        has_dom0,
+        dom0: dom0.map(|dom0| &**dom0),
     };
     let devices = domu_devices::devices(partial, host.dt, &limits);
     let Devices { registers, irqs } = devices.unwrap_or_else(|error| refuse_domu!(domu, "{error}"));

@@ -224,10 +224,6 @@ impl Hw for El2 {
         }
     }
 
-    fn irq_set_edge(&self, intid: u32, edge: bool) {
-        machine::get().gic.set_edge(intid, edge);
-    }
-
     fn irq_route(&self, intid: u32, cpu: CpuId) {
         if let Some(&mpidr) = machine::get().cpus.get(cpu.index()) {
             machine::get().gic.route(intid, mpidr);
@@ -236,10 +232,6 @@ impl Hw for El2 {
 
     fn irq_set_active(&self, intid: u32, active: bool) {
         machine::get().gic.set_active(intid, active);
-    }
-
-    fn irq_set_pending(&self, intid: u32, pending: bool) {
-        machine::get().gic.set_pending(intid, pending);
     }
 
     fn console_write(&self, from: DomId, bytes: &[u8]) {
@@ -256,6 +248,12 @@ impl Hw for El2 {
 
     fn console_input_of(&self) -> Option<DomId> {
         console::input_of()
+    }
+
+    fn console_leave(&self, domain: DomId) {
+        if console::input_of() == Some(domain) {
+            irq::leave_input(domain);
+        }
     }
 
     fn console_read(&self, buffer: &mut [u8]) -> usize {

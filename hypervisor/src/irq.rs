@@ -113,10 +113,25 @@ pub(crate) fn switch_input() {
         Target::Xenolith => None,
         Target::Domain(domain) => Some(domain),
     };
-    turn_input_to(match sys.domains.next_on_console(now) {
-        Some(domain) => Target::Domain(domain),
-        None => Target::Xenolith,
-    });
+    let Some(next) = sys.domains.next_on_console(now) else {
+        return turn_input_to(Target::Xenolith);
+    };
+    turn_input_to(Target::Domain(next));
+    // Either it sees that it has the input when it dies, or this sees that it does.
+    if sys.domains.get(next).is_none_or(|domain| domain.is_dying()) {
+        leave_input(next);
+    }
+}
+
+/// `domain`, which has the console's input, dies: it goes to the next domain, or else to the first.
+/// Not to Xenolith's keys if there is one: who types goes on typing, and a key may reboot the machine.
+pub(crate) fn leave_input(domain: DomId) {
+    let Some(sys) = machine::try_system() else {
+        return;
+    };
+    let next = sys.domains.next_on_console(Some(domain));
+    let next = next.or_else(|| sys.domains.next_on_console(None));
+    turn_input_to(next.map_or(Target::Xenolith, Target::Domain));
 }
 
 /// Gives the console's input to `target`, and says so.

@@ -83,6 +83,10 @@ fn idle(cpu: &PerCpu, sys: &'static System, loaded: &mut Option<(Arc<Domain>, Ar
     }
     cpu.running.set(u32::MAX);
     deliver_late_serror(sys, loaded.as_ref().map(|(domain, vcpu)| (domain, vcpu)));
+    // To put registers away may have woken somebody here, and no CPU kicks itself.
+    if !sys.sched.may_sleep(cpu.id) {
+        return;
+    }
     dsb_sy();
     // SAFETY: waits; a pending interrupt ends it although it is masked.
     unsafe { core::arch::asm!("wfi", options(nostack)) };

@@ -23,14 +23,10 @@ pub enum Event {
     Kick(CpuId),
     /// [`Hw::irq_enable`].
     IrqEnable(u32, bool),
-    /// [`Hw::irq_set_edge`].
-    IrqSetEdge(u32, bool),
     /// [`Hw::irq_route`].
     IrqRoute(u32, CpuId),
     /// [`Hw::irq_set_active`].
     IrqSetActive(u32, bool),
-    /// [`Hw::irq_set_pending`].
-    IrqSetPending(u32, bool),
     /// [`Hw::trap_vm_writes`].
     TrapVmWrites(bool),
     /// [`Hw::inject_serror`].
@@ -239,17 +235,11 @@ impl Hw for FakeHw {
     fn irq_enable(&self, intid: u32, on: bool) {
         self.note(Event::IrqEnable(intid, on));
     }
-    fn irq_set_edge(&self, intid: u32, edge: bool) {
-        self.note(Event::IrqSetEdge(intid, edge));
-    }
     fn irq_route(&self, intid: u32, cpu: CpuId) {
         self.note(Event::IrqRoute(intid, cpu));
     }
     fn irq_set_active(&self, intid: u32, active: bool) {
         self.note(Event::IrqSetActive(intid, active));
-    }
-    fn irq_set_pending(&self, intid: u32, pending: bool) {
-        self.note(Event::IrqSetPending(intid, pending));
     }
     fn console_settle(&self) {}
     fn console_write(&self, _: DomId, bytes: &[u8]) {
@@ -266,6 +256,10 @@ impl Hw for FakeHw {
     }
     fn console_input_of(&self) -> Option<DomId> {
         *self.input_of.lock().expect("input_of")
+    }
+    fn console_leave(&self, domain: DomId) {
+        let mut input_of = self.input_of.lock().expect("input_of");
+        *input_of = input_of.filter(|&id| id != domain);
     }
     fn console_read(&self, _: &mut [u8]) -> usize {
         0

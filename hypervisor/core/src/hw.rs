@@ -85,14 +85,10 @@ pub trait Hw: Sync {
     fn set_deadline(&self, deadline: Option<u64>);
     /// Lets a physical interrupt in or keeps it out. A PPI is this CPU's.
     fn irq_enable(&self, intid: u32, on: bool);
-    /// Sets a physical SPI's trigger.
-    fn irq_set_edge(&self, intid: u32, edge: bool);
     /// Sends a physical SPI to `cpu`.
     fn irq_route(&self, intid: u32, cpu: CpuId);
     /// Sets or clears the active state of a physical interrupt (clearing = deactivating).
     fn irq_set_active(&self, intid: u32, active: bool);
-    /// Sets or clears the pending state of a physical interrupt.
-    fn irq_set_pending(&self, intid: u32, pending: bool);
     /// Writes bytes to the console for who has its input, or for dom0.
     fn console_write(&self, from: DomId, bytes: &[u8]);
     /// Shows what waits for the end of another's line.
@@ -101,6 +97,8 @@ pub trait Hw: Sync {
     fn console_line(&self, from: DomId, line: &[u8]);
     /// The domain that the console's input goes to now, if it goes to one.
     fn console_input_of(&self) -> Option<DomId>;
+    /// `domain` takes no input any more: what comes goes to the next if it had it.
+    fn console_leave(&self, domain: DomId);
     /// Takes input for dom0 from the console; returns how many bytes.
     fn console_read(&self, buffer: &mut [u8]) -> usize;
     /// Reads the log ring: from byte number `from` on, or from the oldest; returns how many bytes

@@ -49,6 +49,7 @@ pub mod frame;
 pub mod grant;
 pub mod guest;
 pub mod hw;
+pub mod nospec;
 pub mod p2m;
 pub mod psci;
 pub mod sched;

@@ -219,6 +219,7 @@ impl Domains {
         let domains = self.table.lock();
         let mut on_console = domains
             .values()
+            .filter(|d| !d.is_dying())
             .filter(|d| d.role.console || d.uart.get().is_some_and(Vpl011::is_on_console));
         on_console.find(|d| after < Some(d.id)).map(|d| d.id)
     }

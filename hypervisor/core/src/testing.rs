@@ -30,13 +30,22 @@ pub const NR_LRS: u32 = 4;
 
 /// A system of `nr_cpus`, all online, with `ram`.
 pub fn system(ram: PaRange, nr_cpus: usize) -> (&'static FakeHw, &'static System) {
+    system_of(ram, nr_cpus, guest_hw())
+}
+
+/// The same, whose guests have `guest_hw`.
+pub fn system_of(
+    ram: PaRange,
+    nr_cpus: usize,
+    guest_hw: GuestHardware,
+) -> (&'static FakeHw, &'static System) {
     let hw = FakeHw::leak(ram.start.0, ram.size());
     let frames = Frames::new(hw.ram.map, hw, &[ram], &[]).unwrap();
     let sys: &'static System = Box::leak(Box::new(System {
         hw,
         map: hw.ram.map,
         frames: Box::leak(Box::new(frames)),
-        guest_hw: guest_hw(),
+        guest_hw,
         domains: Domains::new(),
         irq_owners: IrqOwners::new(),
         sched: Scheduler::new(nr_cpus, 62_500_000),

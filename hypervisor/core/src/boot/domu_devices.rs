@@ -11,7 +11,8 @@ use super::dt_build::DtBuilder;
 use super::host_dt::HostDt;
 use super::irq::Irq;
 use super::node::{Node, Nodes};
-use crate::addr::{Ipa, PAGE_SIZE, Pa, PaRange};
+use crate::addr::{Gfn, Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, PaRange};
+use crate::domain::Domain;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -44,10 +45,33 @@ pub struct Devices {
 pub struct Limits<'a> {
     /// The machine's: RAM, the GIC, the console's UART.
     pub machine: &'a [PaRange],
+    /// The interrupt of the console's UART.
+    pub console: Option<u32>,
     /// The domain's addresses in use: RAM, GIC, UART, grant table.
     pub guest: &'a [PaRange],
-    /// Whether there is a dom0, which has what is not set aside.
-    pub has_dom0: bool,
+    /// dom0, if there is one, which has what is not set aside.
+    pub dom0: Option<&'a Domain>,
+}
+
+impl Limits<'_> {
+    /// True if dom0 has any page of `machine`, where it is in the machine.
+    fn is_dom0s(&self, machine: &PaRange) -> bool {
+        let (first, nr) = (machine.start.frame().0, machine.size() >> PAGE_SHIFT);
+        self.dom0.is_some_and(|dom0| {
+            (first..)
+                .zip(0..nr)
+                .any(|(n, _)| dom0.p2m.lookup(Gfn(n)).is_some())
+        })
+    }
+
+    /// Whose SPI `intid` is, if it cannot be given away.
+    fn owner_of(&self, intid: u32) -> Option<&'static str> {
+        if self.console == Some(intid) {
+            return Some("the hypervisor's");
+        }
+        let is_dom0s = self.dom0.is_some_and(|dom0| dom0.vgic.is_linked(intid));
+        is_dom0s.then_some("dom0's")
+    }
 }
 
 /// Finds what the nodes of `partial` want of `host`.
@@ -86,14 +110,18 @@ pub fn devices(
             let device = host
                 .find(path)
                 .ok_or_else(|| refused(node, format!("xen,path: there is no {path}")))?;
-            if limits.has_dom0 && !device.has("xen,passthrough") {
+            if limits.dom0.is_some() && !device.has("xen,passthrough") {
                 let why = format!("xen,path: {path} is dom0's: give it xen,passthrough");
                 return Err(refused(node, why));
             }
             let irqs = host.interrupts(device);
-            devices
-                .irqs
-                .extend(irqs.into_iter().flatten().filter(|irq| irq.is_spi()));
+            for irq in irqs.into_iter().flatten().filter(|irq| irq.is_spi()) {
+                if let Some(owner) = limits.owner_of(irq.intid) {
+                    let why = format!("xen,path: {path} has interrupt {}, {owner}", irq.intid);
+                    return Err(refused(node, why));
+                }
+                devices.irqs.push(irq);
+            }
         }
     }
     devices.irqs.sort_by_key(|irq| irq.intid);
@@ -139,6 +167,12 @@ fn registers(
         };
         if limits.machine.iter().any(|taken| taken.overlaps(&machine)) {
             let why = format!("xen,reg: {start:#x} is RAM, or the hypervisor's");
+            return Err(refused(node, why));
+        }
+        if limits.is_dom0s(&machine) {
+            let why = format!(
+                "xen,reg: {start:#x} is dom0's: give its node in the machine's tree xen,passthrough"
+            );
             return Err(refused(node, why));
         }
         let others = out
@@ -187,6 +221,24 @@ fn copy_node(node: Node<'_>, out: &mut DtBuilder) {
 mod tests {
     use super::super::tests::{range, virt, with_host};
     use super::*;
+    use crate::addr::Mfn;
+    use crate::p2m::P2mType;
+    use crate::testing::{self, Setup};
+    use alloc::sync::Arc;
+
+    /// A dom0 that has the page and the interrupt of QEMU's PL031.
+    fn dom0() -> Arc<Domain> {
+        let (hw, sys) = testing::system(range(0x4000_0000, 0x80_0000), 1);
+        let setup = Setup {
+            id: 0,
+            ..Setup::default()
+        };
+        let domain = testing::domain(sys, hw, setup);
+        let (gfn, mfn) = (Gfn(0x9010), Mfn(0x9010));
+        domain.p2m.insert(gfn, mfn, 1, P2mType::MmioCached).unwrap();
+        assert!(domain.vgic.link_hw(34, 34, &*domain));
+        domain
+    }
 
     /// A partial tree with one device below `/passthrough`.
     fn partial(device: impl FnOnce(&mut DtBuilder)) -> Vec<u8> {
@@ -215,12 +267,22 @@ mod tests {
     }
 
     fn find(device: impl FnOnce(&mut DtBuilder), has_dom0: bool) -> Result<Devices, String> {
+        find_in(&virt(true), device, has_dom0)
+    }
+
+    fn find_in(
+        host: &[u8],
+        device: impl FnOnce(&mut DtBuilder),
+        has_dom0: bool,
+    ) -> Result<Devices, String> {
+        let dom0 = has_dom0.then(dom0);
         let limits = Limits {
             machine: &[range(0x4000_0000, 0xc000_0000), range(0x900_0000, 0x1000)],
+            console: Some(33),
             guest: &[range(0x4000_0000, 0x1000_0000)],
-            has_dom0,
+            dom0: dom0.as_deref(),
         };
-        with_host(&virt(true), |host| {
+        with_host(host, |host| {
             with_host(&partial(device), |tree| {
                 devices(tree, host, &limits).map_err(|error| format!("{error}"))
             })
@@ -285,6 +347,71 @@ mod tests {
             dt.prop_cells("xen,pci-assigned", &[0, 7, 0]);
         };
         assert!(find(pci, false).is_err());
+    }
+
+    /// A machine with one device, set aside, that has SPI `spi`.
+    fn set_aside(spi: u32) -> Vec<u8> {
+        let mut dt = DtBuilder::new(&[]);
+        dt.begin_node("")
+            .prop_cells("interrupt-parent", &[1])
+            .prop_cells("#address-cells", &[2])
+            .prop_cells("#size-cells", &[2]);
+        dt.begin_node("intc@8000000")
+            .prop_str("compatible", "arm,gic-v3")
+            .prop("interrupt-controller", &[])
+            .prop_cells("#interrupt-cells", &[3])
+            .prop_cells("phandle", &[1])
+            .prop_cells(
+                "reg",
+                &[0, 0x800_0000, 0, 0x1_0000, 0, 0x80a_0000, 0, 0xf6_0000],
+            )
+            .end_node();
+        dt.begin_node("pl061@9030000")
+            .prop("xen,passthrough", &[])
+            .prop_cells("reg", &[0, 0x903_0000, 0, 0x1000])
+            .prop_cells("interrupts", &[0, spi, 4])
+            .end_node();
+        dt.end_node();
+        dt.finish()
+    }
+
+    #[test]
+    fn interrupts_of_others_are_not_given_away() {
+        let of = |spi, has_dom0| find_in(&set_aside(spi), pl061, has_dom0);
+        assert_eq!(of(7, true).unwrap().irqs.len(), 1);
+        // One that a device of dom0's has, too.
+        assert_eq!(of(2, false).unwrap().irqs.len(), 1);
+        let error = of(2, true).unwrap_err();
+        assert!(
+            error.ends_with("/pl061@9030000 has interrupt 34, dom0's"),
+            "{error}"
+        );
+        // The console's.
+        for has_dom0 in [false, true] {
+            let error = of(1, has_dom0).unwrap_err();
+            assert!(error.ends_with("interrupt 33, the hypervisor's"), "{error}");
+        }
+    }
+
+    #[test]
+    fn registers_of_dom0s_are_not_given_away() {
+        let named = |start: u32, size: u32| {
+            let device = move |dt: &mut DtBuilder| {
+                dt.prop_cells(REG, &[0, start, size, 0, 0x1000_0000])
+                    .prop(FORCE, &[]);
+            };
+            (find(device, false), find(device, true))
+        };
+        for (start, size) in [
+            (0x901_0000, 0x1000),
+            (0x900_f000, 0x2000),
+            (0x901_0000, 0x8000),
+        ] {
+            let (alone, beside) = named(start, size);
+            assert!(alone.is_ok());
+            assert!(beside.unwrap_err().contains("is dom0's"));
+        }
+        assert!(named(0x901_1000, 0x1000).1.is_ok());
     }
 
     #[test]

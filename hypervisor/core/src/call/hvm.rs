@@ -6,6 +6,7 @@ use super::{Args, CallResult, OK, update};
 use crate::current::Current;
 use crate::domain::Domain;
 use crate::guest::copy::GuestPtr;
+use crate::nospec;
 use xen_abi::errno::Errno;
 use xen_abi::hvm::{
     HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN,
@@ -30,7 +31,8 @@ fn set_param(cur: &Current<'_>, arg: GuestPtr<HvmParam>) -> CallResult {
         return Err(Errno::Inval);
     }
     not_itself(cur, &domain)?;
-    if let Some(slot) = domain.hvm_params.lock().get_mut(param.index as usize) {
+    let mut params = domain.hvm_params.lock();
+    if let Some(slot) = nospec::get_mut(&mut *params, param.index as usize) {
         *slot = param.value;
     }
     OK
@@ -45,7 +47,8 @@ fn get_param(cur: &Current<'_>, param: &mut HvmParam) -> Result<(), Errno> {
         not_itself(cur, &domain)?;
     }
     let params = domain.hvm_params.lock();
-    param.value = params.get(param.index as usize).copied().unwrap_or(0);
+    let value = nospec::get(&*params, param.index as usize);
+    param.value = value.copied().unwrap_or(0);
     Ok(())
 }
 

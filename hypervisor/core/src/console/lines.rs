@@ -8,8 +8,9 @@
 use crate::addr::DomId;
 use crate::vdev::line::{LINE, Line, Shown};
 
-/// Bytes of lines that may wait.
-const HELD: usize = 2048;
+/// Bytes of lines that may wait. They are shown in one piece, with the console's lock held: at 115200
+/// baud, 44 ms.
+const HELD: usize = 512;
 /// The longest name in front of a line: `(d32767) `.
 const NAME: usize = 16;
 
@@ -75,8 +76,9 @@ impl Lines {
     /// A whole line, with the name of its domain in front if it needs one. True if it waits since
     /// now: then [`settle`](Self::settle) soon.
     pub fn line(&mut self, from: Option<DomId>, text: &[u8], sink: Sink<'_>) -> bool {
-        if self.open && text.len() > HELD.saturating_sub(self.len).saturating_sub(NAME) {
-            self.settle(sink);
+        let room = HELD.saturating_sub(self.len).saturating_sub(NAME);
+        if self.open && text.len() >= room {
+            self.begin_own(sink);
         }
         let waits = self.open && self.len == 0;
         if self.open {
@@ -195,6 +197,29 @@ mod tests {
         });
         assert_eq!(text.lines().count(), 41);
         assert!(text.lines().skip(1).all(|line| line.len() == 105));
+    }
+
+    #[test]
+    fn what_waits_is_shown_soon() {
+        let mut lines = Lines::EMPTY;
+        lines.direct(b"# ", &mut |_| ());
+        for n in 0..100 {
+            let mut at_once = 0;
+            lines.line(Some(DomId(1)), &[b'x'; 50], &mut |bytes| {
+                at_once += bytes.len()
+            });
+            assert!(at_once <= 600, "{n}: {at_once}");
+            lines.direct(b"# ", &mut |_| ());
+        }
+    }
+
+    #[test]
+    fn a_line_too_long_to_wait_is_shown_whole() {
+        let text = shown(|lines, sink| {
+            lines.direct(b"# ", sink);
+            assert!(!lines.line(None, &[b'x'; 512], sink));
+        });
+        assert_eq!(text.lines().nth(1).map(str::len), Some(512));
     }
 
     #[test]

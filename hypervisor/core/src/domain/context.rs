@@ -104,8 +104,8 @@ pub const SCTLR_RESET: u64 = 0x00c5_0078;
 /// TACR, TIDCP, TSC, TID3, TWE, TWI, BSU = inner, FB, AMO, IMO, FMO, PTW, SWIO, VM.
 pub const HCR_GUEST: u64 = 0x807c_663f;
 
-/// All of a vCPU's registers.
-#[derive(Clone, Copy, Debug, Default)]
+/// All of a vCPU's registers. Not `Default`: of HCR_EL2, zero is no value for a guest.
+#[derive(Clone, Copy, Debug)]
 pub struct Context {
     /// Saved at every exit.
     pub regs: Regs,
@@ -118,7 +118,11 @@ pub struct Context {
 impl Context {
     /// What a vCPU starts with: at `entry`, `x0` in X0, the rest zero.
     pub fn reset(entry: u64, x0: u64) -> Self {
-        let mut context = Self::default();
+        let mut context = Self {
+            regs: Regs::default(),
+            sys: SysRegs::default(),
+            fp: FpRegs::default(),
+        };
         context.regs.pc = entry;
         context.regs.pstate = PSTATE_RESET;
         context.regs.set(0, x0);

@@ -85,9 +85,9 @@ pub struct CreateConfig {
     pub nr_spis: u32,
     /// Highest event channel port.
     pub max_evtchn_port: u32,
-    /// Frames of its grant table.
+    /// Frames of its grant table; no more than the command line's limit.
     pub max_grant_frames: u32,
-    /// Frames that track what it has mapped of others.
+    /// Frames that track what it has mapped of others; no more than the command line's limit.
     pub max_maptrack_frames: u32,
     /// Pages its stage-2 tables may take.
     pub tables: PoolLimit,
@@ -152,8 +152,10 @@ pub fn domu(sys: &'static System, id: DomId, config: &CreateConfig) -> Result<Ar
             },
             nr_vcpus: config.nr_vcpus,
             max_evtchn_port: config.max_evtchn_port,
-            max_grant_frames: config.max_grant_frames,
-            max_maptrack_frames: config.max_maptrack_frames,
+            max_grant_frames: config.max_grant_frames.min(sys.options.gnttab_max_frames),
+            max_maptrack_frames: config
+                .max_maptrack_frames
+                .min(sys.options.gnttab_max_maptrack_frames),
             p2m,
             vmid,
             vgic: Vgic::new(vgic, hw),
@@ -189,7 +191,10 @@ pub fn map_gicv(domain: &Domain) -> Result<(), Errno> {
     if let (Some(gicv), Some((gicc, _))) = (gicv, domain.gic_layout.gicc) {
         let nr = GUEST_GICC_SIZE >> PAGE_SHIFT;
         let (gfn, mfn): (Gfn, Mfn) = (gicc.frame(), gicv.frame());
-        domain.p2m.insert(gfn, mfn, nr, P2mType::MmioDevice)?;
+        let replaced = domain.p2m.insert(gfn, mfn, nr, P2mType::MmioDevice)?;
+        if replaced.ram != 0 {
+            domain.xen_pages_unmapped(gfn, nr);
+        }
     }
     Ok(())
 }
@@ -234,6 +239,35 @@ mod tests {
         assert_eq!(with(|c| c.nr_spis = MAX_SPIS + 1), Some(Errno::Inval));
         assert_eq!(with(|c| c.max_grant_frames = 0), Some(Errno::Inval));
         assert_eq!(with(|_| ()), None);
+    }
+
+    /// Whoever asks: a device tree, too. A call that lists all frames is bounded by this.
+    #[test]
+    fn grant_tables_have_the_command_lines_limit() {
+        let (_, sys) = testing::system(RAM, 1);
+        for (wanted, given) in [(2, 2), (64, 64), (65, 64), (u32::MAX, 64)] {
+            let mut config = CreateConfig::new(sys, 1);
+            config.max_grant_frames = wanted;
+            config.max_maptrack_frames = wanted;
+            let domain = domu(sys, DomId(1), &config).unwrap();
+            assert_eq!(domain.grants.size(), (1, given));
+        }
+    }
+
+    /// As `shared_info` is at an address that a guest chose.
+    #[test]
+    fn the_gicv_takes_the_place_of_a_xen_page() {
+        let mut hw = testing::guest_hw();
+        hw.gic.model = Model::V2;
+        hw.gic.gicv = Some(Pa(0x0804_0000));
+        let (_, sys) = testing::system_of(RAM, 1, hw);
+        let domain = domu(sys, DomId(1), &CreateConfig::new(sys, 1)).unwrap();
+        let gicc = Ipa(GUEST_GICC_BASE).frame();
+        domain.shared_info.map(&domain, gicc).unwrap();
+        map_gicv(&domain).unwrap();
+        assert_eq!(domain.p2m.lookup(gicc).unwrap().mfn, Mfn(0x8040));
+        assert_eq!(domain.shared_info.gfn(), None);
+        domain.shared_info.map(&domain, Gfn(0x40000)).unwrap();
     }
 
     #[test]

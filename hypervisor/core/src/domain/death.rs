@@ -119,6 +119,7 @@ impl Domain {
         for vcpu in &self.all_vcpus {
             self.sys.sched.take_out(vcpu);
         }
+        self.sys.hw.console_leave(self.id);
         self.sys.timers.forget(self);
         self.vgic.unlink_all(&**self);
         self.sys.irq_owners.take_back(self.id);

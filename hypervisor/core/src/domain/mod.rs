@@ -14,6 +14,7 @@ use crate::addr::{CpuId, DomId, Gfn, Ipa};
 use crate::event::{EventChannels, EventDomain};
 use crate::grant::GrantTable;
 use crate::guest::shared::SharedPage;
+use crate::nospec;
 use crate::p2m::{P2m, Vmid};
 use crate::sched::{DEFAULT_WEIGHT, Place, pause};
 use crate::sync::{Lock, rank};
@@ -249,7 +250,7 @@ impl Domain {
 
     /// vCPU `n`.
     pub fn vcpu(&self, n: u32) -> Option<&Arc<Vcpu>> {
-        self.vcpus().get(n as usize)
+        nospec::get(self.vcpus(), n as usize)
     }
 
     /// vCPUs it was created for.
@@ -364,7 +365,10 @@ macro_rules! guest_log {
 impl VcpuNotify for Domain {
     fn notify(&self, vcpu: u32) {
         const WAITS: u32 = pause::BLOCKED | pause::POLLING;
-        let Some(vcpu) = self.vcpu(vcpu) else { return };
+        // Its number is the vGIC's own.
+        let Some(vcpu) = self.vcpus().get(vcpu as usize) else {
+            return;
+        };
         // Out of the guest first if it runs elsewhere; awake if it waits.
         let hw = self.sys.hw;
         if vcpu.sched.place() == Place::Running && vcpu.sched.home() != hw.this_cpu() {

@@ -74,7 +74,7 @@ impl Vcpu {
             id,
             domain,
             sys,
-            context: VcpuCell(UnsafeCell::new(Context::default())),
+            context: VcpuCell(UnsafeCell::new(Context::reset(0, 0))),
             sched: SchedState::new(pause::DOWN | pause::PAUSED, home),
             ptimer: Lock::new(PhysTimer::default()),
             runstate: Lock::new(RunstateArea::default()),
@@ -104,6 +104,20 @@ impl Vcpu {
             return false;
         }
         *slot = Some(start);
+        self.renew(domain);
+        self.initialised.store(true, Ordering::Relaxed);
+        self.start_pending.store(true, Ordering::SeqCst);
+        let runnable = self.sched.clear(pause::DOWN);
+        drop(slot);
+        self.announce(domain);
+        if runnable {
+            self.sys.sched.wake(self.sys.hw, self);
+        }
+        true
+    }
+
+    /// All but its registers is as when it had never run. Of a vCPU that is down.
+    fn renew(&self, domain: Option<&Domain>) {
         *self.ptimer.lock() = PhysTimer::default();
         self.tvm.store(false, Ordering::Relaxed);
         self.flush_from.store(u64::MAX, Ordering::Relaxed);
@@ -114,20 +128,15 @@ impl Vcpu {
                 .vgic
                 .set_line(line, super::PPI_PHYS_TIMER, false, domain);
         }
-        self.initialised.store(true, Ordering::Relaxed);
-        self.start_pending.store(true, Ordering::SeqCst);
-        let runnable = self
-            .sched
-            .clear(pause::DOWN | pause::BLOCKED | pause::POLLING);
-        drop(slot);
-        // Events that were announced before are not announced again by themselves.
+        // Not the last ones: it is down.
+        self.sched.clear(pause::BLOCKED | pause::POLLING);
+    }
+
+    /// Events that were announced before it was new are not announced again by themselves.
+    fn announce(&self, domain: Option<&Domain>) {
         if let Some(domain) = domain.filter(|d| d.events.upcall_pending(self.id)) {
             domain.upcall(self.id);
         }
-        if runnable {
-            self.sys.sched.wake(self.sys.hw, self);
-        }
-        true
     }
 
     /// What it is to start with, if it was started since this was last asked. For the CPU that is
@@ -161,8 +170,6 @@ impl Vcpu {
         let context = unsafe { &mut *self.context.get() };
         if let Some(start) = self.take_start() {
             *context = Context::reset(start.entry, start.x0);
-        } else if !self.is_initialised() {
-            *context = Context::reset(0, 0);
         }
         let result = act(context);
         self.unblock(pause::HELD);
@@ -170,21 +177,28 @@ impl Vcpu {
     }
 
     /// Is up from now on, with the registers it has, or down.
-    pub fn set_up(self: &Arc<Self>, up: bool) {
+    pub fn set_up(self: &Arc<Self>, domain: &Domain, up: bool) {
         self.initialised.store(true, Ordering::Relaxed);
-        match up {
-            true => self.unblock(pause::DOWN),
-            false => {
-                self.sched.set(pause::DOWN);
-                self.sys.sched.resched(self.sys.hw, self.sched.home());
-            }
+        if up {
+            self.announce(Some(domain));
+            self.unblock(pause::DOWN);
+        } else {
+            self.sched.set(pause::DOWN);
+            self.sys.sched.resched(self.sys.hw, self.sched.home());
         }
     }
 
-    /// Is down and as new.
-    pub fn reset(self: &Arc<Self>) {
-        self.set_up(false);
-        self.initialised.store(false, Ordering::Relaxed);
+    /// Is down and as new. False if somebody looks at its registers just now: then it is down. As
+    /// [`while_stopped`](Self::while_stopped).
+    pub fn reset(self: &Arc<Self>, domain: &Domain) -> bool {
+        self.set_up(domain, false);
+        let reset = self.while_stopped(|context| {
+            let _start = self.start.lock();
+            *context = Context::reset(0, 0);
+            self.renew(Some(domain));
+            self.initialised.store(false, Ordering::Relaxed);
+        });
+        reset.is_some()
     }
 
     /// How long it has run, in nanoseconds.

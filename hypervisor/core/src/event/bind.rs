@@ -4,6 +4,7 @@
 use super::port::{Consumer, Peer, State};
 use super::{EventDomain, Inner};
 use crate::addr::DomId;
+use crate::nospec;
 use alloc::sync::Arc;
 use xen_abi::errno::Errno;
 use xen_abi::xen::{NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU};
@@ -50,7 +51,7 @@ pub fn bind_interdomain(
     let mut pair = ours.inner.lock_pair(&theirs.inner);
     let port = pair.first().next_free()?;
     let far = pair.second();
-    far.check(remote_port)?;
+    let remote_port = far.check(remote_port)?;
     let far_dying = far.dying;
     let far_port = far.ports.get_mut(remote_port).ok_or(Errno::Inval)?;
     if far_dying || !matches!(far_port.state, State::Unbound(id) if id == ours.id) {
@@ -103,6 +104,6 @@ pub fn bind_ipi(d: &dyn EventDomain, vcpu: u32) -> Result<u32, Errno> {
 impl Inner {
     /// Where the port of a VIRQ is noted.
     pub(super) fn virq_slot(&mut self, virq: u32, vcpu: u32) -> Option<&mut u32> {
-        self.vcpu_mut(vcpu)?.virqs.get_mut(virq as usize)
+        nospec::get_mut(&mut self.vcpu_mut(vcpu)?.virqs, virq as usize)
     }
 }

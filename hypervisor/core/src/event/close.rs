@@ -24,7 +24,7 @@ pub enum Progress {
 /// `EVTCHNOP_close`: the port is free, a peer's becomes unbound and waits for `d`. `EINVAL` if the
 /// port is not open or the hypervisor's.
 pub fn close(d: &dyn EventDomain, port: u32) -> Result<(), Errno> {
-    d.events().lock().check(port)?;
+    let port = d.events().lock().check(port)?;
     close_port(d, port, Consumer::Guest)
 }
 

@@ -10,6 +10,7 @@ use super::deliver::Set;
 use super::port::Queue;
 use crate::addr::PAGE_SIZE;
 use crate::guest::shared::{GuestAtomic, SharedPage, Starved};
+use crate::nospec;
 use alloc::vec::Vec;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -99,7 +100,7 @@ impl Fifo {
         control: SharedPage,
         offset: usize,
     ) -> Result<(), Errno> {
-        let slot = self.vcpus.get_mut(vcpu as usize).ok_or(Errno::NoEnt)?;
+        let slot = nospec::get_mut(&mut self.vcpus, vcpu as usize).ok_or(Errno::NoEnt)?;
         if slot.is_some() {
             return Err(Errno::Inval);
         }

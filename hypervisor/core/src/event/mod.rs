@@ -45,6 +45,7 @@ pub use ops::{
 
 use crate::addr::DomId;
 use crate::guest::shared::SharedPage;
+use crate::nospec;
 use crate::sync::{Guard, Lock, rank};
 use alloc::vec::Vec;
 use fifo::Fifo;
@@ -158,7 +159,7 @@ impl Inner {
     }
 
     fn vcpu_mut(&mut self, vcpu: u32) -> Option<&mut VcpuEvents> {
-        self.vcpus.get_mut(vcpu as usize)
+        nospec::get_mut(&mut self.vcpus, vcpu as usize)
     }
 
     /// Ports the ABI in use can name.
@@ -169,10 +170,13 @@ impl Inner {
         }
     }
 
-    /// A port number a guest gave: below the ABI's limit and in an allocated bucket.
-    fn check(&self, port: u32) -> Result<(), Errno> {
-        let known = port < self.port_limit() && self.ports.get(port).is_some();
-        known.then_some(()).ok_or(Errno::Inval)
+    /// A port number a guest gave, safe to use: below the ABI's limit and in an allocated bucket.
+    fn check(&self, port: u32) -> Result<u32, Errno> {
+        let known = self.ports.count();
+        if port >= self.port_limit() || port >= known {
+            return Err(Errno::Inval);
+        }
+        Ok(nospec::confine(port as usize, known as usize) as u32)
     }
 
     /// The number the next allocation gets. Allocates a bucket for it, not the port.

@@ -11,11 +11,8 @@ use xen_abi::event::{
 };
 
 impl Inner {
-    /// A port the guest named and may use: `EINVAL` if there is none or it is the hypervisor's.
+    /// A port that was checked and that the guest may use: `EINVAL` if it is the hypervisor's.
     fn guests_port(&mut self, port: u32) -> Result<&mut Port, Errno> {
-        if port >= self.port_limit() {
-            return Err(Errno::Inval);
-        }
         let entry = self.ports.get_mut(port);
         entry
             .filter(|p| p.consumer == Consumer::Guest)
@@ -28,6 +25,7 @@ impl Inner {
 pub fn send(d: &dyn EventDomain, port: u32) -> Result<(), Errno> {
     let events = d.events();
     let mut inner = events.lock();
+    let port = inner.check(port)?;
     match &inner.guests_port(port)?.state {
         State::Interdomain(peer) => {
             let peer = peer.clone();
@@ -90,7 +88,7 @@ pub fn raise_vcpu_virq(d: &dyn EventDomain, vcpu: u32, virq: u32) {
 /// number without a port, `EACCES` for one of the hypervisor's.
 pub fn status(d: &dyn EventDomain, port: u32, out: &mut AbiStatus) -> Result<(), Errno> {
     let inner = d.events().lock();
-    inner.check(port)?;
+    let port = inner.check(port)?;
     let entry = inner.ports.get(port).ok_or(Errno::Inval)?;
     if entry.consumer == Consumer::Xen {
         return Err(Errno::Acces);
@@ -113,6 +111,7 @@ pub fn bind_vcpu(d: &dyn EventDomain, port: u32, vcpu: u32) -> Result<(), Errno>
         return Err(Errno::NoEnt);
     }
     let mut inner = d.events().lock();
+    let port = inner.check(port)?;
     let entry = inner.guests_port(port)?;
     match entry.state {
         State::Virq(virq) if is_per_vcpu(virq) => return Err(Errno::Inval),
@@ -126,7 +125,7 @@ pub fn bind_vcpu(d: &dyn EventDomain, port: u32, vcpu: u32) -> Result<(), Errno>
 /// `EVTCHNOP_unmask`: clears the mask and delivers what it held back. No error on a closed port.
 pub fn unmask(d: &dyn EventDomain, port: u32) -> Result<(), Errno> {
     let mut inner = d.events().lock();
-    inner.check(port)?;
+    let port = inner.check(port)?;
     let signal = inner.unmask(port).unwrap_or_else(From::from);
     drop(inner);
     signal.send(d);
@@ -137,7 +136,7 @@ pub fn unmask(d: &dyn EventDomain, port: u32) -> Result<(), Errno> {
 /// `EINVAL` above 15.
 pub fn set_priority(d: &dyn EventDomain, port: u32, priority: u32) -> Result<(), Errno> {
     let mut inner = d.events().lock();
-    inner.check(port)?;
+    let port = inner.check(port)?;
     if inner.fifo.is_none() {
         return Err(Errno::NoSys);
     }
@@ -154,6 +153,7 @@ pub fn set_priority(d: &dyn EventDomain, port: u32, priority: u32) -> Result<(),
 /// one that is not open.
 pub fn is_pending(d: &dyn EventDomain, port: u32) -> Result<bool, Errno> {
     let inner = d.events().lock();
+    let port = inner.check(port)?;
     let entry = inner.ports.get(port).filter(|p| p.is_open());
     let guests = entry.ok_or(Errno::Inval)?.is_guests();
     Ok(guests && inner.is_pending(port))

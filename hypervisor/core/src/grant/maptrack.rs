@@ -7,6 +7,7 @@
 
 use super::GrantError;
 use crate::addr::{DomId, Gfn, Mfn};
+use crate::nospec;
 use alloc::vec::Vec;
 
 /// Handles in a frame.
@@ -103,6 +104,7 @@ impl Maptrack {
     /// # Errors
     /// `BadHandle`; `General` if it is elsewhere.
     pub(super) fn take(&mut self, handle: u32, gfn: Gfn) -> Result<Mapping, GrantError> {
+        let handle = self.known(handle).ok_or(GrantError::BadHandle)?;
         let mapping = self.get(handle).ok_or(GrantError::BadHandle)?;
         if mapping.gfn != gfn {
             return Err(GrantError::General);
@@ -154,6 +156,12 @@ impl Maptrack {
             self.mapped = self.mapped.saturating_sub(1);
         }
         self.release(handle);
+    }
+
+    /// A handle that a guest named, if there is one, safe to use.
+    fn known(&self, handle: u32) -> Option<u32> {
+        let nr = self.nr_handles();
+        (handle < nr).then(|| nospec::confine(handle as usize, nr as usize) as u32)
     }
 
     fn nr_handles(&self) -> u32 {

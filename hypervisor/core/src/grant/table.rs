@@ -10,6 +10,7 @@ use crate::domain::Domain;
 use crate::domain::xen_pages::XenPage;
 use crate::frame::PageRef;
 use crate::guest::shared::SharedPage;
+use crate::nospec;
 use crate::sync::{Lock, rank};
 use crate::system::System;
 use alloc::sync::Arc;
@@ -78,7 +79,7 @@ impl GrantTable {
             }
             table.grow(self.sys, self.owner)?;
         }
-        let frame = table.frames.get(index as usize).ok_or(Errno::Inval)?;
+        let frame = nospec::get(&table.frames, index as usize).ok_or(Errno::Inval)?;
         Ok(frame.page.clone())
     }
 
@@ -187,7 +188,7 @@ impl Table {
     pub(super) fn entry(&mut self, reference: u32) -> Option<(SharedEntry<'_>, &mut Active)> {
         let index = reference.checked_div(GRANT_ENTRIES_PER_FRAME)? as usize;
         let slot = reference.checked_rem(GRANT_ENTRIES_PER_FRAME)? as usize;
-        let frame = self.frames.get_mut(index)?;
+        let frame = nospec::get_mut(&mut self.frames, index)?;
         let offset = slot.checked_mul(size_of::<GrantEntryV1>())?;
         let word = frame.entries.atomic_u64(offset)?;
         Some((SharedEntry(word), frame.active.get_mut(slot)?))

@@ -307,6 +307,12 @@ impl Scheduler {
         cpu.is_some_and(|c| c.resched.load(Ordering::SeqCst))
     }
 
+    /// True if `cpu`, which chose to idle, has been given nothing since. Others kick it after they
+    /// give it something; it itself must ask after all that it does before it waits.
+    pub fn may_sleep(&self, cpu: CpuId) -> bool {
+        !self.wants_choice(cpu)
+    }
+
     /// Makes `cpu` choose anew, soon.
     pub fn resched(&self, hw: &dyn Hw, cpu: CpuId) {
         if let Some(c) = self.cpus.get(cpu.index()) {

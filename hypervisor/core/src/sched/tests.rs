@@ -125,6 +125,24 @@ fn one_runs_at_a_time_and_only_while_it_may() {
     cpus.idles(0);
 }
 
+/// An idle CPU that puts away the registers it holds wakes who was told of an interrupt by that.
+#[test]
+fn an_idle_cpu_that_wakes_somebody_itself_does_not_sleep() {
+    let cpus = Cpus::new(2);
+    let (runner, a) = (cpus.ready(0, 256), cpus.vcpu(0));
+    cpus.runs(0, &runner);
+    cpus.idles(1);
+    assert!(cpus.sys.sched.may_sleep(CpuId(1)));
+    cpus.wake(&a);
+    assert_eq!(a.sched.home(), CpuId(1));
+    assert!(!cpus.kicked(1), "no CPU kicks itself");
+    assert!(!cpus.sys.sched.may_sleep(CpuId(1)));
+    cpus.runs(1, &a);
+    cpus.block(&a);
+    cpus.idles(1);
+    assert!(cpus.sys.sched.may_sleep(CpuId(1)));
+}
+
 #[test]
 fn blocked_while_ready_is_left_out() {
     let cpus = Cpus::new(1);

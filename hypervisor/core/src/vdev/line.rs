@@ -4,8 +4,10 @@
 //! Several domains share the console, so a line is shown when it is whole, with its domain in front.
 //! Only the domain that has the console's input is shown at once, as it writes: somebody sits there.
 
-/// The longest line that is shown in one piece.
+/// Room for a line that is shown in one piece.
 pub const LINE: usize = 256;
+/// Bytes of the longest character.
+const CHAR: usize = 4;
 
 /// A line that is being written.
 pub struct Line {
@@ -13,6 +15,9 @@ pub struct Line {
     len: usize,
     /// A carriage return came, which may belong to a line's end.
     cr: bool,
+    /// The bytes of a character that is not whole yet.
+    part: [u8; CHAR],
+    part_len: usize,
 }
 
 /// What is to be shown.
@@ -32,6 +37,8 @@ impl Line {
         text: [0; LINE],
         len: 0,
         cr: false,
+        part: [0; CHAR],
+        part_len: 0,
     };
 
     /// Adds `byte`. `direct` if the domain has the console's input. What is to be shown then is
@@ -43,6 +50,7 @@ impl Line {
             return Shown::Nothing;
         }
         if direct {
+            self.part_len = 0;
             if cr && byte != b'\n' {
                 self.push(b'\r');
             }
@@ -50,13 +58,11 @@ impl Line {
             return Shown::Raw;
         }
         if byte == b'\n' {
+            self.part_len = 0;
             return Shown::Line;
         }
-        // A line must not be able to hide whose it is.
-        if byte == b'\t' || byte >= b' ' && byte != 0x7f {
-            self.push(byte);
-        }
-        match self.len < LINE.saturating_sub(2) {
+        self.push_text(byte);
+        match self.len <= LINE.saturating_sub(CHAR) {
             true => Shown::Nothing,
             false => Shown::Line,
         }
@@ -66,6 +72,38 @@ impl Line {
     pub fn take(&mut self, to: &mut [u8; LINE]) -> usize {
         *to = self.text;
         core::mem::take(&mut self.len)
+    }
+
+    /// Adds `byte` if it is text. A line must not be able to hide whose it is, so control characters
+    /// are left out: those of ASCII but tabs, and those of 0x80 to 0x9f (CSI is one), as characters
+    /// and as bytes that belong to none.
+    fn push_text(&mut self, byte: u8) {
+        if byte.is_ascii() {
+            self.part_len = 0;
+            if byte == b'\t' || !byte.is_ascii_control() {
+                self.push(byte);
+            }
+            return;
+        }
+        if byte & 0xc0 != 0x80 {
+            self.part_len = 0;
+        }
+        if let Some(slot) = self.part.get_mut(self.part_len) {
+            *slot = byte;
+            self.part_len = self.part_len.saturating_add(1);
+        }
+        let part = self.part;
+        let part = part.get(..self.part_len).unwrap_or_default();
+        match core::str::from_utf8(part) {
+            Err(error) if error.error_len().is_none() => {}
+            Err(_) => self.part_len = 0,
+            Ok(text) => {
+                if !text.contains(char::is_control) {
+                    part.iter().for_each(|&byte| self.push(byte));
+                }
+                self.part_len = 0;
+            }
+        }
     }
 
     fn push(&mut self, byte: u8) {
@@ -113,7 +151,12 @@ mod tests {
         let mut line = Line::EMPTY;
         let shown = written(&mut line, &[b'x'; 600], false);
         assert_eq!(shown.len(), 2);
-        assert!(shown.iter().all(|(_, text)| text.len() == LINE - 2));
+        assert!(shown.iter().all(|(_, text)| text.len() == LINE - 3));
+        // No character is cut.
+        let euros = "€".repeat(100);
+        let mut line = Line::EMPTY;
+        let shown = written(&mut line, euros.as_bytes(), false);
+        assert_eq!(shown[0], (Shown::Line, "€".repeat(85)));
     }
 
     #[test]
@@ -121,6 +164,20 @@ mod tests {
         let mut line = Line::EMPTY;
         let shown = written(&mut line, b"a\r(XL) \x1b[2Jb\x08\tc\x7f\n", false);
         assert_eq!(shown, [(Shown::Line, "a(XL) [2Jb\tc".into())]);
+        // NEL and CSI, as characters and as bytes; in what is cut off, and too long.
+        for (text, seen) in [
+            (&b"a\xc2\x85b\xc2\x9b2J\n"[..], "ab2J"),
+            (b"a\x85b\x9b2J\n", "ab2J"),
+            (b"\xe2\x82\xac\x9b2J\n", "€2J"),
+            (b"\xe2\x9b2J\xe2\n", "2J"),
+            (b"\x9b2J\xc1\x9b\xe0\x82\x9b\n", "2J"),
+            ("äöü ☃ 𝄞\n".as_bytes(), "äöü ☃ 𝄞"),
+        ] {
+            assert_eq!(
+                written(&mut line, text, false),
+                [(Shown::Line, seen.into())]
+            );
+        }
     }
 
     #[test]

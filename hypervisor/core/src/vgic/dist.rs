@@ -103,6 +103,11 @@ impl Vgic {
         linked
     }
 
+    /// True if SPI `intid` is tied to a physical one.
+    pub fn is_linked(&self, intid: u32) -> bool {
+        intid >= NR_PRIVATE && self.cell(0, intid).is_some_and(|c| c.get().has(LINKED))
+    }
+
     /// Undoes [`Self::link_hw`]: the physical interrupt ends disabled and inactive. A list register
     /// of a running vCPU may still deactivate it until that vCPU next exits (it is made to).
     pub fn unlink_hw(&self, intid: u32, notify: &dyn VcpuNotify) {

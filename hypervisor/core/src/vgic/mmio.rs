@@ -4,6 +4,7 @@
 
 use super::irq::{ACTIVE, BY_SOURCE, EDGE, ENABLED, IN_LR, Irq, LINKED};
 use super::{Model, NR_PRIVATE, VcpuNotify, Vgic};
+use crate::nospec;
 
 /// A guest's load or store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -233,6 +234,7 @@ impl View<'_> {
         (0..count.min(32))
             .map(move |n| (first.saturating_add(n), n.saturating_mul(width)))
             .filter(move |(intid, _)| (from..to).contains(intid))
+            .map(move |(intid, at)| (nospec::confine(intid as usize, to as usize) as u32, at))
     }
 }
 
@@ -285,9 +287,11 @@ impl Vgic {
 
     /// Routes SPI `intid`, and the physical interrupt linked to it.
     pub(super) fn set_target(&self, intid: u32, vcpu: u32, notify: &dyn VcpuNotify) {
-        if !self.spi_ids().contains(&intid) {
+        let spis = self.spi_ids();
+        if !spis.contains(&intid) {
             return;
         }
+        let intid = nospec::confine(intid as usize, spis.end as usize) as u32;
         let mut linked = None;
         self.update(0, intid, notify, |irq| {
             irq.set_target(vcpu);

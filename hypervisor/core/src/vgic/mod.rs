@@ -49,6 +49,7 @@ pub use mmio::{Access, AccessFault, may_tell_state};
 
 use crate::addr::CpuId;
 use crate::hw::Hw;
+use crate::nospec;
 use crate::sync::{Lock, rank};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -206,10 +207,13 @@ impl Vgic {
         self.cpus.get(vcpu as usize)
     }
 
-    /// The interrupt `intid` as `vcpu` knows it.
+    /// The interrupt `intid` as `vcpu` knows it. The vCPU may be one that a guest named; a guest's
+    /// INTID is confined where its register is decoded.
     fn cell(&self, vcpu: u32, intid: u32) -> Option<&IrqCell> {
         match intid.checked_sub(NR_PRIVATE) {
-            None => self.cpu(vcpu)?.private.get(intid as usize),
+            None => nospec::get(&self.cpus, vcpu as usize)?
+                .private
+                .get(intid as usize),
             Some(spi) => self.spis.get(spi as usize),
         }
     }

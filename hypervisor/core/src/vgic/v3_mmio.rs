@@ -3,6 +3,7 @@
 
 use super::mmio::{ARRAYS, Access, AccessFault, Answer, View, sized};
 use super::{NR_PRIVATE, VcpuNotify, Vgic};
+use crate::nospec;
 
 const DIST_SIZE: u32 = 0x1_0000;
 const GICD_CTLR: u32 = 0x0000;
@@ -88,7 +89,9 @@ impl Vgic {
     fn router(&self, offset: u32, size: u32, access: Access, notify: &dyn VcpuNotify) -> Answer {
         sized(offset, size, &[4, 8])?;
         let intid = (offset & 0x1fff) >> 3;
-        let spi = self.spi_ids().contains(&intid);
+        let spis = self.spi_ids();
+        let spi = spis.contains(&intid);
+        let intid = nospec::confine(intid as usize, spis.end as usize) as u32;
         let target = self
             .cell(0, intid)
             .filter(|_| spi)

@@ -47,8 +47,10 @@ pub(super) fn set_context(
     let vcpu = domain.vcpu(op.vcpu).ok_or(Errno::Inval)?;
     let from = GuestPtr::<VcpuGuestContext>::from(op.ctxt);
     if from.is_null() {
-        vcpu.reset();
-        return Ok(Answer::Done);
+        return match vcpu.reset(domain) {
+            true => Ok(Answer::Done),
+            false => Ok(Answer::Again),
+        };
     }
     let wanted = from.read(cur.memory())?;
     if !is_valid_mode(domain, wanted.user_regs.cpsr) {
@@ -57,7 +59,7 @@ pub(super) fn set_context(
     let online = wanted.flags & VGCF_ONLINE != 0;
     match vcpu.while_stopped(|context| write(context, &wanted)) {
         Some(()) => {
-            vcpu.set_up(online);
+            vcpu.set_up(domain, online);
             Ok(Answer::Done)
         }
         None => Ok(Answer::Again),

@@ -42,16 +42,20 @@ pub(super) fn read(cur: &Current<'_>, arg: &mut Payload) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Keys in one call, at most.
-const MOST_KEYS: u32 = 64;
-
-/// `XEN_SYSCTL_debug_keys`: as if they were typed.
-pub(super) fn keys(cur: &Current<'_>, arg: &mut Payload) -> Result<(), Errno> {
-    let op: DebugKeys = arg.get();
-    let list = GuestPtr::<u8>::from(op.keys);
-    for n in 0..op.nr_keys.min(MOST_KEYS) {
-        let key = list.at(n.into())?.read(cur.memory())?;
+/// `XEN_SYSCTL_debug_keys`: as if they were typed. What one shows may take long to write: after
+/// each an interrupt may come, and `arg` is what is left then. True if that is nothing.
+pub(super) fn keys(cur: &Current<'_>, arg: &mut Payload) -> Result<bool, Errno> {
+    let mut op: DebugKeys = arg.get();
+    while let Some(left) = op.nr_keys.checked_sub(1) {
+        let list = GuestPtr::<u8>::from(op.keys);
+        let key = list.read(cur.memory())?;
         cur.sys.hw.debug_key(key);
+        op.keys.0 = list.at(1)?.gva().0;
+        op.nr_keys = left;
+        if left != 0 && cur.must_give_way() {
+            arg.set(&op);
+            return Ok(false);
+        }
     }
-    Ok(())
+    Ok(true)
 }

@@ -6,7 +6,7 @@ mod cpus;
 mod domains;
 mod machine;
 
-use super::{Args, CallResult, OK, access};
+use super::{Args, CallResult, OK, Outcome, access};
 use crate::current::Current;
 use crate::guest::copy::GuestPtr;
 use xen_abi::Payload;
@@ -16,7 +16,8 @@ use xen_abi::sysctl::*;
 /// Answers with arguments that it may change.
 type Command = fn(&Current<'_>, &mut Payload) -> Result<(), Errno>;
 
-pub(super) fn sysctl(cur: &mut Current<'_>, [arg, ..]: Args) -> CallResult {
+pub(super) fn sysctl(cur: &mut Current<'_>, args: Args) -> CallResult {
+    let [arg, ..] = args;
     let ptr = GuestPtr::<Sysctl>::new(arg);
     let mut op = ptr.read(cur.memory())?;
     if op.interface_version != XEN_SYSCTL_INTERFACE_VERSION {
@@ -25,7 +26,12 @@ pub(super) fn sysctl(cur: &mut Current<'_>, [arg, ..]: Args) -> CallResult {
     access::control(cur)?;
     let command: Command = match op.cmd {
         XEN_SYSCTL_READCONSOLE => console::read,
-        XEN_SYSCTL_DEBUG_KEYS => console::keys,
+        XEN_SYSCTL_DEBUG_KEYS => {
+            // Goes on with the same structure, as a `domctl` that takes long.
+            let all = console::keys(cur, &mut op.u)?;
+            ptr.write(cur.memory(), &op)?;
+            return if all { OK } else { Ok(Outcome::Again(args)) };
+        }
         XEN_SYSCTL_PHYSINFO => machine::physinfo,
         XEN_SYSCTL_AVAILHEAP => machine::available,
         XEN_SYSCTL_NUMAINFO => machine::numa,

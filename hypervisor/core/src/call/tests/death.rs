@@ -5,12 +5,13 @@
 use super::domctl::*;
 use super::grant::WINDOW;
 use super::*;
-use crate::addr::{CpuId, DomId, Gfn, Mfn};
+use crate::addr::{CpuId, DomId, Gfn, Ipa, Mfn};
 use crate::domain::Domain;
 use crate::domain::life::Stage;
 use crate::domain::vcpu::Start;
 use crate::fake::Event;
 use crate::sched::Next;
+use crate::vdev::vpl011::{Backend, Vpl011};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use xen_abi::Handle;
@@ -114,6 +115,26 @@ fn without_ties_it_is_gone_at_once() {
         assert!(stage.told());
         stage.check_gone(id);
     }
+}
+
+/// Else what is typed is swallowed, or goes to the next domain with its number.
+#[test]
+fn the_consoles_input_leaves_it() {
+    let mut stage = Stage0::new();
+    let (hw, sys) = (stage.machine.hw, stage.machine.sys);
+    let (id, other) = (build(&mut stage.machine), build(&mut stage.machine));
+    let domain = stage.domain(id);
+    let range = (Ipa(0x2200_0000), 0x1000);
+    let uart = || Vpl011::new(hw, domain.id, range, 32, Backend::Console);
+    domain.uart.call_once(uart);
+    *hw.input_of.lock().unwrap() = Some(domain.id);
+    assert_eq!(stage.destroy(other), 0);
+    assert_eq!(*hw.input_of.lock().unwrap(), Some(domain.id));
+    assert_eq!(sys.domains.next_on_console(Some(DomId(0))), Some(domain.id));
+    let _ = domain.destroy();
+    assert!(domain.is_dying());
+    assert_eq!(*hw.input_of.lock().unwrap(), None);
+    assert_eq!(sys.domains.next_on_console(Some(DomId(0))), None);
 }
 
 #[test]

@@ -2,10 +2,13 @@
 //! The commands of `domctl`, as a toolstack uses them and as it must not.
 
 use super::*;
-use crate::addr::{DomId, Gfn};
+use crate::addr::{CpuId, DomId, Gfn};
+use crate::domain::context::HCR_GUEST;
 use crate::fake::Event;
 use crate::hw::CacheOp;
 use crate::sched::pause;
+use crate::trap::timer::{PhysTimer, TimerReg};
+use core::sync::atomic::Ordering;
 use xen_abi::arch_arm::*;
 use xen_abi::domctl::*;
 use xen_abi::{Handle, Payload};
@@ -326,6 +329,48 @@ fn registers_of_a_vcpu() {
     assert_eq!(info(&mut machine, id).unwrap().nr_online_vcpus, 0);
 }
 
+/// Whatever it did before, it starts as new, and runs.
+#[test]
+fn a_vcpu_that_was_reset_starts_as_new() {
+    let mut machine = Machine::new();
+    let id = build(&mut machine);
+    let set = XEN_DOMCTL_SETVCPUCONTEXT;
+    let mut context = VcpuGuestContext::new_zeroed();
+    context.flags = VGCF_ONLINE;
+    context.user_regs.cpsr = PSR_GUEST64_INIT;
+    let at = machine.dom0().put(&context);
+    let arg = |at| VcpuContext {
+        vcpu: 0,
+        _pad: 0,
+        ctxt: Handle(at),
+    };
+    let domain = machine.sys.domains.get(DomId(id)).unwrap();
+    let vcpu = domain.vcpu(0).unwrap().clone();
+    // SAFETY: no CPU has it.
+    assert_eq!(unsafe { (*vcpu.context.get()).sys.hcr_el2 }, HCR_GUEST);
+    assert_eq!(says(&mut machine, set, id, &arg(at)), 0);
+    assert_eq!(says(&mut machine, XEN_DOMCTL_UNPAUSEDOMAIN, id, &NONE), 0);
+    assert_eq!(vcpu.sched.flags(), 0);
+    for wait in [pause::BLOCKED, pause::POLLING] {
+        vcpu.sched.set(wait);
+        vcpu.ptimer.lock().write(TimerReg::CntpCval, 1, 0);
+        vcpu.tvm.store(true, Ordering::Relaxed);
+        vcpu.flush_from.store(0, Ordering::Relaxed);
+        domain.vgic.pulse(Some(0), 5, &*domain);
+        vcpu.sched.set(wait);
+        assert_eq!(says(&mut machine, set, id, &arg(0)), 0);
+        assert_eq!(vcpu.sched.flags(), pause::DOWN);
+        assert_eq!(says(&mut machine, set, id, &arg(at)), 0);
+        assert_eq!(vcpu.sched.flags(), 0);
+        assert_eq!(*vcpu.ptimer.lock(), PhysTimer::default());
+        assert!(!vcpu.tvm.load(Ordering::Relaxed));
+        assert_eq!(vcpu.flush_from.load(Ordering::Relaxed), u64::MAX);
+        assert!(!domain.vgic.has_deliverable(0));
+    }
+    let ready = machine.sys.sched.ready(CpuId(0));
+    assert!(ready.iter().any(|v| alloc::sync::Arc::ptr_eq(v, &vcpu)));
+}
+
 #[test]
 fn caches_are_flushed_where_there_is_memory() {
     let mut machine = Machine::new();
@@ -348,10 +393,7 @@ fn caches_are_flushed_where_there_is_memory() {
     assert_eq!(flush(&mut machine, 0, (1 << 18) + 1), (EINVAL, 0));
     assert_eq!(flush(&mut machine, u64::MAX, 2), (EINVAL, 0));
     assert_eq!(flush(&mut machine, 0, 0), (0, 0));
-    machine
-        .hw
-        .irq
-        .store(true, core::sync::atomic::Ordering::Relaxed);
+    machine.hw.irq.store(true, Ordering::Relaxed);
     assert_eq!(flush(&mut machine, BASE - 1, 3), (0, 2));
 }
 
@@ -454,7 +496,7 @@ fn no_arguments() {
     assert_eq!(context.flags, 0);
     // So that there are registers to be read.
     let domain = machine.sys.domains.get(DomId(id)).unwrap();
-    domain.vcpu(0).unwrap().set_up(true);
+    domain.vcpu(0).unwrap().set_up(&domain, true);
     drop(domain);
     for (cmd, answer) in answers.iter().enumerate() {
         if !matches!(cmd, 0..=4 | 12) {

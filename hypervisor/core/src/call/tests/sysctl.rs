@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::fake::Event;
+use core::sync::atomic::Ordering;
 use std::vec::Vec;
 use xen_abi::domctl::{Bitmap, GetDomainInfo};
 use xen_abi::sysctl::*;
@@ -171,5 +172,24 @@ fn the_console() {
     let (result, _): (_, u64) = act(&mut machine, XEN_SYSCTL_DEBUG_KEYS, &arg);
     assert_eq!(result, 0);
     let pressed = [Event::DebugKey(b'q'), Event::DebugKey(b'g')];
+    assert_eq!(machine.hw.take_events(), pressed);
+}
+
+/// Each key may write for long, with interrupts masked.
+#[test]
+fn keys_let_interrupts_in() {
+    let mut machine = Machine::new();
+    let wanted: Vec<u8> = (0..64).collect();
+    let keys = machine.dom0().put(wanted.as_slice());
+    let arg = DebugKeys {
+        keys: Handle(keys),
+        nr_keys: 64,
+        _pad: 0,
+    };
+    machine.hw.irq.store(true, Ordering::Relaxed);
+    machine.hw.take_events();
+    let (result, _): (_, u64) = act(&mut machine, XEN_SYSCTL_DEBUG_KEYS, &arg);
+    assert_eq!((result, machine.dom0().restarts), (0, 63));
+    let pressed: Vec<Event> = wanted.into_iter().map(Event::DebugKey).collect();
     assert_eq!(machine.hw.take_events(), pressed);
 }
