@@ -92,8 +92,12 @@ fn pauses(dom0: &mut Dom0) -> Result<()> {
         let message = format!("up {before} s, then {after} s");
         return Err(dom0.console.failure(&message));
     }
-    // Pauses are counted for a toolstack as a whole: twice paused, once unpaused is running.
+    // Pauses are counted: who has paused twice has to unpause twice.
     dom0.run("xl pause ticker; xl pause ticker; xl unpause ticker")?;
+    if talks(dom0)? {
+        return Err(dom0.console.failure("paused twice, unpaused once, it goes on"));
+    }
+    dom0.run("xl unpause ticker")?;
     await_that(dom0, "ticks after two pauses", talks)?;
 
     dom0.run("xl rename ticker other")?;
