@@ -95,7 +95,9 @@ fn pauses(dom0: &mut Dom0) -> Result<()> {
     // Pauses are counted: who has paused twice has to unpause twice.
     dom0.run("xl pause ticker; xl pause ticker; xl unpause ticker")?;
     if talks(dom0)? {
-        return Err(dom0.console.failure("paused twice, unpaused once, it goes on"));
+        return Err(dom0
+            .console
+            .failure("paused twice, unpaused once, it goes on"));
     }
     dom0.run("xl unpause ticker")?;
     await_that(dom0, "ticks after two pauses", talks)?;
@@ -133,10 +135,10 @@ fn reboots(dom0: &mut Dom0) -> Result<()> {
     ] {
         let first = listed(dom0, "again")?.id;
         dom0.run_within(&way, LONG)?;
+        // It has the name before it is complete, and runs when xl is done with it.
         let newer = |dom0: &mut Dom0| {
-            Ok(list(dom0)?
-                .iter()
-                .any(|d| d.name == "again" && d.id > first))
+            let runs = |d: &Listed| d.name == "again" && d.id > first && !d.state.contains('p');
+            Ok(list(dom0)?.iter().any(runs))
         };
         await_that(dom0, &format!("a new domain after {way}"), newer)?;
         let up = uptime(&guest, dom0)?;
