@@ -164,6 +164,7 @@ fn start_console(options: &Options<'static>, uart: Option<&UartNode<'_>>) {
         level(options.loglvl.always),
         level(guest),
         timestamps,
+        options.console_to_ring,
         switch,
     );
     crate::panic::NOREBOOT.store(options.noreboot, core::sync::atomic::Ordering::Relaxed);

@@ -42,6 +42,8 @@ static INPUT: Lock<InputSwitch, { rank::CONSOLE }> = Lock::new(InputSwitch::new(
 static INPUT_OF: AtomicU32 = AtomicU32::new(NOBODY);
 const NOBODY: u32 = u32::MAX;
 static TIMESTAMPS: AtomicBool = AtomicBool::new(false);
+/// What dom0 writes is kept in the ring (`console_to_ring`).
+static DOM0_TO_RING: AtomicBool = AtomicBool::new(false);
 static GUEST_LEVEL: AtomicU8 = AtomicU8::new(LevelFilter::Warn as u8);
 
 struct Logger;
@@ -87,11 +89,13 @@ pub(crate) fn configure(
     level: LevelFilter,
     guest_level: LevelFilter,
     timestamps: bool,
+    dom0_to_ring: bool,
     switch: Switch,
 ) {
     log::set_max_level(level);
     GUEST_LEVEL.store(guest_level as u8, Ordering::Relaxed);
     TIMESTAMPS.store(timestamps, Ordering::Relaxed);
+    DOM0_TO_RING.store(dom0_to_ring, Ordering::Relaxed);
     INPUT.lock().set_switch(switch);
     turn_input_to(switch.target);
 }
@@ -116,18 +120,16 @@ fn write_cooked(uart: &Uart, bytes: &[u8]) {
     }
 }
 
-impl Output {
-    fn put(&mut self, bytes: &[u8]) {
-        self.ring.write(bytes);
-        if let Some(uart) = &self.uart {
-            write_cooked(uart, bytes);
-        }
+fn show(uart: Option<&Uart>, bytes: &[u8]) {
+    if let Some(uart) = uart {
+        write_cooked(uart, bytes);
     }
 }
 
 impl Write for Output {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.put(text.as_bytes());
+        self.ring.write(text.as_bytes());
+        show(self.uart.as_ref(), text.as_bytes());
         Ok(())
     }
 }
@@ -135,8 +137,16 @@ impl Write for Output {
 impl Console {
     /// Runs `f` with the lines and the way out.
     fn with<R>(f: impl FnOnce(&mut Lines, &mut dyn FnMut(&[u8])) -> R) -> R {
-        let Self { output, lines } = &mut *CONSOLE.lock();
-        f(lines, &mut |bytes| output.put(bytes))
+        Self::with_ring(|lines, _, sink| f(lines, sink))
+    }
+
+    /// Runs `f` also with the ring, which has each line when it is written, whenever it is shown.
+    fn with_ring<R>(f: impl FnOnce(&mut Lines, &mut Conring, &mut dyn FnMut(&[u8])) -> R) -> R {
+        let Self {
+            output: Output { uart, ring },
+            lines,
+        } = &mut *CONSOLE.lock();
+        f(lines, ring, &mut |bytes| show(uart.as_ref(), bytes))
     }
 }
 
@@ -146,13 +156,12 @@ fn print_line(level: Level, args: fmt::Arguments<'_>) {
     if level > Level::Error && machine::try_system().is_some() {
         let mut text = Text::new();
         write_own_line(&mut text, level, args);
-        let waits = Console::with(|lines, sink| lines.line(None, text.bytes(), sink));
-        return settle_soon(waits);
+        return settle_soon(keep_and_show(None, text.bytes()));
     }
     let Console { output: out, lines } = &mut *CONSOLE.lock();
-    lines.begin_own(&mut |bytes| out.put(bytes));
+    lines.begin_own(&mut |bytes| show(out.uart.as_ref(), bytes));
     write_own_line(out, level, args);
-    out.put(b"\n");
+    let _ = out.write_str("\n");
 }
 
 fn write_own_line(out: &mut dyn Write, level: Level, args: fmt::Arguments<'_>) {
@@ -207,7 +216,8 @@ impl Write for Text {
 
 /// Bytes of Xenolith's own that are not a line by themselves.
 pub(crate) fn write_own(bytes: &[u8]) {
-    Console::with(|lines, sink| {
+    Console::with_ring(|lines, ring, sink| {
+        ring.write(bytes);
         lines.settle(sink);
         lines.direct(bytes, sink);
     });
@@ -216,11 +226,14 @@ pub(crate) fn write_own(bytes: &[u8]) {
 /// Bytes of the domain that has the input, or of dom0.
 pub(crate) fn write_direct(from: DomId, bytes: &[u8]) {
     let other_has_input = input_of().is_some_and(|domain| domain != from);
-    let waits = Console::with(|lines, sink| match other_has_input {
-        true => lines.dom0(bytes, sink),
-        false => {
-            lines.direct(bytes, sink);
-            false
+    let waits = Console::with_ring(|lines, ring, sink| {
+        ring.write_direct(from, bytes, DOM0_TO_RING.load(Ordering::Relaxed));
+        match other_has_input {
+            true => lines.dom0(bytes, sink),
+            false => {
+                lines.direct(bytes, sink);
+                false
+            }
         }
     });
     settle_soon(waits);
@@ -228,8 +241,15 @@ pub(crate) fn write_direct(from: DomId, bytes: &[u8]) {
 
 /// A line that domain `from` has written, with its name in front.
 pub(crate) fn write_line(from: DomId, line: &[u8]) {
-    let waits = Console::with(|lines, sink| lines.line(Some(from), line, sink));
-    settle_soon(waits);
+    settle_soon(keep_and_show(Some(from), line));
+}
+
+/// A line for the ring and the UART. True if it waits on its way to the UART.
+fn keep_and_show(from: Option<DomId>, line: &[u8]) -> bool {
+    Console::with_ring(|lines, ring, sink| {
+        ring.write_line(from, line);
+        lines.line(from, line, sink)
+    })
 }
 
 /// What waits waits no longer than this.

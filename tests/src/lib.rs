@@ -4,7 +4,7 @@
 //! - [`debian`] fetches the pinned packages by [`apt`]; [`module`], [`cpio`] and [`initramfs`] make dom0's initramfs of
 //!   them, [`rootfs`] the disk with Debian's Xen tools.
 //! - [`machine`] describes a machine, [`trampoline`] and [`device_tree`] what is unusual about it; [`console`] runs it;
-//!   [`dom0`] talks to a booted dom0; [`domu`] adds domains of the device tree, [`guest`] those that xl starts.
+//!   [`dom0`] talks to a booted dom0; [`domu`] adds domains of the device tree, [`guest`] those that xl starts; [`fields`] reads what its tools print.
 //! - [`demo`] runs and judges the demonstration.
 //! - [`scenario`] holds the tests proper, with [`pairwise`] choosing the machines; [`runner`] selects, runs and counts;
 //!   [`tap`] reads what the guest stub printed.
@@ -22,6 +22,7 @@ pub mod device_tree;
 pub mod dom0;
 pub mod domu;
 pub mod error;
+pub mod fields;
 pub mod guest;
 pub mod initramfs;
 pub mod machine;

@@ -6,8 +6,10 @@ pub mod lines;
 
 use crate::addr::DomId;
 use alloc::vec::Vec;
+use core::fmt::Write;
 
-/// The last bytes written to the console (`conring_size=`), numbered from the first byte ever.
+/// The log: the last bytes of the lines that were written to the console (`conring_size=`), numbered
+/// from the first byte ever.
 pub struct Conring {
     buffer: Vec<u8>,
     produced: u64,
@@ -53,6 +55,23 @@ impl Conring {
                 *slot = byte;
             }
             self.produced = self.produced.wrapping_add(1);
+        }
+    }
+
+    /// Appends a line, with the name of its domain in front if it has one.
+    pub fn write_line(&mut self, from: Option<DomId>, text: &[u8]) {
+        if let Some(from) = from {
+            let _ = write!(self, "({from}) ");
+        }
+        self.write(text);
+        self.write(b"\n");
+    }
+
+    /// Appends what `from` has written to the console itself: dom0's, which may be all of its log and
+    /// a person's work, only if `console_to_ring`.
+    pub fn write_direct(&mut self, from: DomId, bytes: &[u8], console_to_ring: bool) {
+        if console_to_ring || from != DomId(0) {
+            self.write(bytes);
         }
     }
 
@@ -117,6 +136,13 @@ impl Conring {
     /// Forgets all, for readers.
     pub fn clear(&mut self) {
         self.cleared = self.produced;
+    }
+}
+
+impl Write for Conring {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        self.write(text.as_bytes());
+        Ok(())
     }
 }
 
@@ -305,6 +331,19 @@ mod tests {
         assert_eq!(text(&ring, 0), "defghijk");
         ring.clear();
         assert_eq!(text(&ring, ring.oldest()), "");
+    }
+
+    #[test]
+    fn ring_keeps_lines_but_not_what_dom0_types() {
+        let mut ring = Conring::new();
+        ring.replace_buffer(std::vec![0; 64]);
+        ring.write_line(None, b"(XL) up");
+        ring.write_direct(DomId(0), b"login: ", false);
+        ring.write_line(Some(DomId(3)), b"hello");
+        ring.write_direct(DomId(3), b"# ", false);
+        assert_eq!(text(&ring, 0), "(XL) up\n(d3) hello\n# ");
+        ring.write_direct(DomId(0), b"login: ", true);
+        assert!(text(&ring, 0).ends_with("# login: "));
     }
 
     #[test]

@@ -16,7 +16,7 @@ until answer | grep -a -q '^@end [0-9]* [0-9]*$'; do
         tail -n 20 "$log"
         exit 124
     fi
-    usleep 50000
+    usleep 300000
 done
 answer | sed '0,/^@begin /d; /^@end /,$d'
 exit "$(answer | sed -n 's/^@end [0-9]* //p' | head -n 1)"

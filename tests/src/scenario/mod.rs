@@ -18,7 +18,10 @@ mod pvdisk;
 mod refusal;
 mod stray;
 mod xl;
+mod xl_change;
+mod xl_life;
 mod xl_sched;
+mod xl_tools;
 
 use std::path::PathBuf;
 
@@ -146,6 +149,9 @@ pub fn all() -> Vec<Scenario> {
         pvdisk::scenarios(),
         xl::scenarios(),
         xl_sched::scenarios(),
+        xl_tools::scenarios(),
+        xl_life::scenarios(),
+        xl_change::scenarios(),
         load::scenarios(),
     ]
     .into_iter()

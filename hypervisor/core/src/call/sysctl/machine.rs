@@ -42,8 +42,8 @@ pub(super) fn available(cur: &Current<'_>, arg: &mut Payload) -> Result<(), Errn
     Ok(())
 }
 
-/// Distance of a node to itself, by ACPI's scale.
-const LOCAL_DISTANCE: u32 = 10;
+/// Distance of the node to itself, as Xen on Arm gives it.
+const LOCAL_DISTANCE: u32 = 20;
 
 /// `XEN_SYSCTL_numainfo`: there is one node. Null pointers ask for the number only.
 pub(super) fn numa(cur: &Current<'_>, arg: &mut Payload) -> Result<(), Errno> {

@@ -67,6 +67,18 @@ fn the_machine() {
     assert_eq!(topo.num_cpus, 1);
     let (_, numa): (_, NumaInfo) = act(&mut machine, XEN_SYSCTL_NUMAINFO, &[0u64; 16]);
     assert_eq!(numa.num_nodes, 1);
+    let null = Handle(0);
+    let distance = Handle(machine.dom0().put(&0u32));
+    let asked = NumaInfo {
+        num_nodes: 1,
+        _pad: 0,
+        meminfo: null,
+        distance,
+    };
+    let (result, _): (_, NumaInfo) = act(&mut machine, XEN_SYSCTL_NUMAINFO, &asked);
+    assert_eq!(result, 0);
+    let distance: u32 = machine.dom0().get(distance.0);
+    assert_eq!(distance, 20, "as Xen on Arm has it");
 }
 
 #[test]

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What xl changes of a running guest: its memory, its vCPUs and where they run; and what it takes from one: a dump, its
+//! console again and again.
+
+use super::{Scenario, Selection, Stage, xl_life};
+use crate::dom0::Dom0;
+use crate::error::Result;
+use crate::fields::rows;
+use crate::guest::{Guest, LONG, SOON};
+use crate::machine::Gic;
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    use Selection::{Full, Short};
+    let case = |gic: Gic, selection, what, judge: fn(&mut Dom0) -> Result<()>| {
+        Scenario::new(
+            format!("xl/{gic}-{what}"),
+            selection,
+            move |stage: &Stage| {
+                let mut dom0 = stage.boot(&stage.with_tools(gic))?;
+                judge(&mut dom0)?;
+                dom0.power_off()
+            },
+        )
+    };
+    vec![
+        case(Gic::V3, Short, "resize", resizes),
+        case(Gic::V2, Full, "resize", resizes),
+        case(Gic::V3, Short, "dump", dumps),
+        case(Gic::V2, Full, "dump", dumps),
+        case(Gic::V3, Short, "console", shows_console_twice),
+        case(Gic::V2, Full, "console", shows_console_twice),
+    ]
+}
+
+/// Memory up and down by xenstore, vCPUs off and on, pinned. (`xl mem-set` and `mem-max` of Debian's 4.20 end by an
+/// assertion of their own before they ask the hypervisor for anything, on real Xen too: the test writes what they would.)
+fn resizes(dom0: &mut Dom0) -> Result<()> {
+    let guest = Guest {
+        cpus: 2,
+        memory_mib: 192,
+        ..Guest::new("elastic")
+    };
+    guest.create(dom0)?;
+    let before = (total_mib(&guest, dom0)?, free_mib(dom0)?);
+    balloon(&guest, dom0, 128)?;
+    let small = (total_mib(&guest, dom0)?, free_mib(dom0)?);
+    balloon(&guest, dom0, 192)?;
+    let large = (total_mib(&guest, dom0)?, free_mib(dom0)?);
+    let near = |a: u64, b: u64| a.abs_diff(b) <= 2;
+    let fits = near(before.0, small.0 + 64)
+        && near(before.1 + 64, small.1)
+        && near(before.0, large.0)
+        && near(before.1, large.1);
+    if !fits {
+        let message = format!("guest's and free MiB: {before:?}, {small:?}, {large:?}");
+        return Err(dom0.console.failure(&message));
+    }
+
+    for (cpus, state) in [("1", "--p"), ("2", "-b-")] {
+        dom0.run(&format!("xl vcpu-set elastic {cpus}"))?;
+        xl_life::await_that(dom0, &format!("{cpus} CPUs"), |dom0| {
+            let seen = guest.run(dom0, "grep -c processor /proc/cpuinfo")?;
+            Ok(seen.trim() == cpus)
+        })?;
+        xl_life::await_that(dom0, &format!("vCPU 1 is {state}"), |dom0| {
+            let text = dom0.run("xl vcpu-list elastic")?;
+            let table = rows(&text, "Name");
+            let seen = table.get(1).and_then(|row| row.get(4).copied());
+            Ok(seen == Some(state) || (cpus == "2" && seen != Some("--p")))
+        })?;
+    }
+    guest.run(
+        dom0,
+        "taskset 2 head -c 100000 /dev/zero | taskset 2 sha256sum",
+    )?;
+
+    for cpu in ["0", "1", "0"] {
+        dom0.run(&format!(
+            "xl vcpu-pin elastic 0 {cpu}; xl vcpu-pin elastic 1 all {cpu}"
+        ))?;
+        guest.run(dom0, "taskset 1 head -c 100000 /dev/zero | sha256sum")?;
+        let text = dom0.run("xl vcpu-list elastic")?;
+        let table = rows(&text, "Name");
+        let place = |n: usize| table.get(n).map_or(&[][..], |row| &row[6.min(row.len())..]);
+        let on = table.first().and_then(|row| row.get(3).copied());
+        if on != Some(cpu) || place(0) != [cpu, "/", "all"] || place(1) != ["all", "/", cpu] {
+            let message = format!("vCPU 0 pinned to {cpu}, vCPU 1 inclined to: {text}");
+            return Err(dom0.console.failure(&message));
+        }
+    }
+    dom0.run("xl destroy elastic")?;
+    guest.await_gone(dom0)
+}
+
+/// Has the guest's balloon make it `mib` large.
+fn balloon(guest: &Guest, dom0: &mut Dom0, mib: u32) -> Result<()> {
+    let name = &guest.name;
+    let kib = mib << 10;
+    dom0.run(&format!(
+        "xenstore-write /local/domain/$(xl domid {name})/memory/target {kib}"
+    ))?;
+    xl_life::await_that(dom0, &format!("{mib} MiB"), |dom0| {
+        Ok(xl_life::listed(dom0, name)?.memory_mib == mib)
+    })
+}
+
+/// What the guest has, as it sees it.
+fn total_mib(guest: &Guest, dom0: &mut Dom0) -> Result<u64> {
+    let text = guest.run(dom0, "cat /proc/meminfo")?;
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"));
+    let kib = line.and_then(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kib.map(|kib| kib >> 10)
+        .ok_or_else(|| dom0.console.failure(&format!("no MemTotal in {text}")))
+}
+
+fn free_mib(dom0: &mut Dom0) -> Result<u64> {
+    let text = dom0.run("xl info free_memory")?;
+    let mib = text.trim().parse();
+    mib.map_err(|_| dom0.console.failure(&format!("free_memory: {text}")))
+}
+
+/// A person at `xl console`, who leaves it and comes back.
+fn shows_console_twice(dom0: &mut Dom0) -> Result<()> {
+    dom0.run_within("xl create -q /etc/xen/demo.cfg", LONG)?;
+    for visit in 1..=2 {
+        let command = "xl console demo";
+        dom0.start(command)?;
+        // The first time, what the guest has said is shown; then it is for us to ask.
+        dom0.console.send("\n")?;
+        dom0.console.expect("guest# ", LONG)?;
+        dom0.console
+            .send(&format!("echo visit $(({visit} + 40))\n"))?;
+        dom0.console
+            .expect(&format!("\nvisit {}\n", visit + 40), SOON)?;
+        dom0.console.send("\x1d")?;
+        dom0.finish(command, SOON)?;
+        let log = dom0.run("grep -a -c '^visit' /var/log/xen/console/guest-demo.log")?;
+        if log.trim() != visit.to_string() {
+            let message = format!("the guest's log has {log} of {visit} visits");
+            return Err(dom0.console.failure(&message));
+        }
+    }
+    dom0.run("xl destroy demo")?;
+    Guest::new("demo").await_gone(dom0)
+}
+
+const PAGE: u64 = 4096;
+/// ELF's header, and its section headers, which follow it in Xen's dumps.
+const HEADER: usize = 64;
+/// Sections of Xen's dumps: none, names, notes, vCPUs' registers, pages, and the frame number of each.
+const SECTIONS: usize = 6;
+
+/// A dump of a paused guest is Xen's ELF file with all its vCPUs and pages, and the guest goes on afterwards.
+fn dumps(dom0: &mut Dom0) -> Result<()> {
+    let guest = Guest {
+        cpus: 2,
+        ..Guest::new("dumped")
+    };
+    guest.create(dom0)?;
+    guest.run(
+        dom0,
+        "for i in 1 2 3; do echo mark $((i * 111)) end; done >/tmp/marks",
+    )?;
+    dom0.run("xl pause dumped")?;
+    dom0.run_within("xl dump-core dumped /root/core", LONG)?;
+    let size = number(dom0, "stat -c %s /root/core")?;
+    let head = bytes(dom0, 0, (HEADER + SECTIONS * HEADER) as u64)?;
+    let place = |section: usize, field: usize| little(&head, HEADER + section * HEADER + field, 8);
+    let (offset, length, entry) = (24, 32, 56);
+    let pages = place(4, length) / PAGE;
+    let frames = place(5, offset);
+    let first: Vec<_> = bytes(dom0, frames, 64)?
+        .chunks(8)
+        .map(|c| little(c, 0, 8))
+        .collect();
+    let problems = [
+        (head.starts_with(b"\x7fELF\x02\x01"), "a 64-bit ELF file"),
+        (little(&head, 16, 2) == 4, "of type CORE"),
+        (
+            little(&head, 40, 8) == HEADER as u64,
+            "with sections behind its header",
+        ),
+        (little(&head, 60, 2) == SECTIONS as u64, "six of them"),
+        (
+            place(3, length) == 2 * place(3, entry),
+            "registers of 2 vCPUs",
+        ),
+        (
+            place(4, length) % PAGE == 0 && place(4, entry) == PAGE,
+            "whole pages",
+        ),
+        (
+            (32768..32768 + 16).contains(&pages),
+            "128 MiB and special pages",
+        ),
+        (
+            place(5, length) == 8 * pages,
+            "a frame number for each page",
+        ),
+        (
+            first.windows(2).all(|pair| pair[0] < pair[1]),
+            "in ascending order",
+        ),
+        (
+            size >= place(5, offset) + 8 * pages,
+            "and the file has it all",
+        ),
+    ];
+    for (holds, rule) in problems {
+        if !holds {
+            let message = format!("not so: {rule}; size {size}, frames {first:x?}, {head:x?}");
+            return Err(dom0.console.failure(&message));
+        }
+    }
+    println!("dump of {pages} pages, first {first:x?}");
+    let marks = "grep -a -o 'mark 333 end' /root/core | head -n 1";
+    if dom0.run_within(marks, LONG)?.trim() != "mark 333 end" {
+        return Err(dom0
+            .console
+            .failure("the dump has not what the guest has written"));
+    }
+    dom0.run("rm /root/core; xl unpause dumped")?;
+    guest.run(dom0, "grep -c mark /tmp/marks")?;
+    dom0.run("xl destroy dumped")?;
+    guest.await_gone(dom0)
+}
+
+fn number(dom0: &mut Dom0, command: &str) -> Result<u64> {
+    let text = dom0.run(command)?;
+    let number = text.trim().parse();
+    number.map_err(|_| dom0.console.failure(&format!("`{command}` prints {text}")))
+}
+
+/// Bytes of the dump.
+fn bytes(dom0: &mut Dom0, offset: u64, count: u64) -> Result<Vec<u8>> {
+    let text = dom0.run(&format!(
+        "od -A n -v -t u1 -j {offset} -N {count} /root/core"
+    ))?;
+    let bytes: Option<Vec<u8>> = text.split_whitespace().map(|w| w.parse().ok()).collect();
+    match bytes {
+        Some(bytes) if bytes.len() as u64 == count => Ok(bytes),
+        _ => Err(dom0
+            .console
+            .failure(&format!("the dump has at {offset}: {text}"))),
+    }
+}
+
+/// A little-endian number of `size` bytes.
+fn little(bytes: &[u8], at: usize, size: usize) -> u64 {
+    let field = bytes.get(at..at + size).unwrap_or_default();
+    field
+        .iter()
+        .rev()
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
