@@ -146,7 +146,7 @@ impl RunQueue {
         };
         slot.told = false;
         let expired = slot.current.is_some() && now.saturating_sub(slot.started) >= times.slice;
-        let yielder = slot.current.clone().filter(|_| slot.yielded);
+        let yielder = slot.current.as_ref().filter(|_| slot.yielded).cloned();
         if let Some(choice) = self.go_on(this, now) {
             return choice;
         }
@@ -172,13 +172,14 @@ impl RunQueue {
     fn go_on(&mut self, this: CpuId, now: u64) -> Option<Choice> {
         let (contended, ratelimit) = (self.others_wait(this), self.ratelimit);
         let slot = self.slot(this)?;
-        let vcpu = slot.current.clone()?;
+        let vcpu = slot.current.as_ref()?;
         let quota = slot.quota.unwrap_or(u64::MAX);
         let ran = now.saturating_sub(slot.started);
         let may = vcpu.sched.flags() == 0 && vcpu.sched.affinity.contains(this);
         if !may || slot.yielded || ran >= ratelimit.min(quota) {
             return None;
         }
+        let vcpu = vcpu.clone();
         slot.timed = contended;
         let most = if contended {
             ratelimit.min(quota)
