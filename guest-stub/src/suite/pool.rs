@@ -13,10 +13,11 @@ use xen_abi::sysctl::{
 };
 
 use super::check::{Check, Failure, Outcome, check, ensure, ensure_eq, fail};
+use super::domain::start;
 use super::domctl::Domu;
 use crate::machine::dt::facts;
-use crate::machine::timer::wait_until;
-use crate::xen::domctl::{command, create, domctl, info, plain, sysctl};
+use crate::machine::timer::{count, delay, nanoseconds, wait_until};
+use crate::xen::domctl::{Program, command, create, domctl, info, plain, sysctl};
 
 const EPERM: i64 = -1;
 const ENOENT: i64 = -2;
@@ -50,6 +51,10 @@ pub(super) const CHECKS: &[Check] = &[
     check("a domain is made in a pool", made_there),
     check("affinity where a CPU leaves the pool", broken),
     check("flags of setvcpuaffinity", flags),
+    check("weights of 2:1 give shares of 2:1", weights),
+    check("a cap of 30 gives 30 percent", cap),
+    check("a domain that runs is pinned elsewhere at once", pinned),
+    check("a domain runs in its pool, and comes back", runs),
 ];
 
 /// What a `cpupool_op` says, and its structure after.
@@ -500,5 +505,97 @@ fn flags() -> Outcome {
     for flags in [4, 8] {
         ensure_eq!(get(flags).0, 0, "get with flags {flags}");
     }
+    Ok(())
+}
+
+/// Microseconds for which shares are measured.
+const SPAN: u64 = 1_000_000;
+
+/// A domain that counts for ever, on CPU `cpu` alone.
+fn counting(cpu: u32) -> Result<Domu, Failure> {
+    let domain = Domu::new()?;
+    ensure_eq!(bind(domain.0, 1 << cpu).0, 0, "bind it");
+    start(&domain, Program::Count, 0)?;
+    Ok(domain)
+}
+
+/// Nanoseconds that each has run in the [`SPAN`].
+fn used<const N: usize>(domains: [&Domu; N]) -> [u64; N] {
+    let time = |domain: &Domu| info(domain.0).map_or(0, |info| info.cpu_time);
+    let before = domains.map(time);
+    delay(SPAN);
+    let mut used = domains.map(time);
+    for (used, before) in used.iter_mut().zip(before) {
+        *used -= before;
+    }
+    used
+}
+
+/// Fails unless `is` is within a tenth of `want`.
+fn near(is: u64, want: u64, what: &str) -> Outcome {
+    ensure!(is.abs_diff(want) * 10 <= want, "{what}: {is}, not {want}");
+    Ok(())
+}
+
+fn weights() -> Outcome {
+    let cpu = last_cpu()?;
+    let (heavy, light) = (counting(cpu)?, counting(cpu)?);
+    let set = share(heavy.0, XEN_DOMCTL_SCHEDOP_PUTINFO, 512, 0).0;
+    ensure_eq!(set, 0, "a weight of 512");
+    delay(SPAN / 5);
+    let [a, b] = used([&heavy, &light]);
+    near(a, 2 * b, "the heavy one's time")
+}
+
+fn cap() -> Outcome {
+    let domain = counting(last_cpu()?)?;
+    ensure_eq!(
+        share(domain.0, XEN_DOMCTL_SCHEDOP_PUTINFO, 0, 30).0,
+        0,
+        "a cap of 30"
+    );
+    delay(SPAN / 5);
+    let begin = nanoseconds(count());
+    let [used] = used([&domain]);
+    near(used, (nanoseconds(count()) - begin) * 3 / 10, "its time")?;
+    ensure_eq!(
+        share(domain.0, XEN_DOMCTL_SCHEDOP_PUTINFO, 0, 0).0,
+        0,
+        "no cap"
+    );
+    ensure!(wait_until(LATE, || is_running(domain.0)), "it does not run");
+    Ok(())
+}
+
+fn is_running(domain: u16) -> bool {
+    let (_, op) = command(XEN_DOMCTL_GETVCPUINFO, domain, &0_u32);
+    op.u.get::<GetVcpuInfo>().running == 1
+}
+
+fn pinned() -> Outcome {
+    let cpu = last_cpu()?;
+    let domain = counting(cpu)?;
+    ensure!(wait_until(LATE, || is_running(domain.0)), "it does not run");
+    for to in [0, cpu, 0, cpu] {
+        ensure_eq!(bind(domain.0, 1 << to).0, 0, "bind it to CPU {to}");
+        let moved = wait_until(100_000, || cpu_of(domain.0) == to);
+        ensure!(moved, "it stays on CPU {}", cpu_of(domain.0));
+    }
+    ensure!(wait_until(LATE, || is_running(domain.0)), "it does not run");
+    Ok(())
+}
+
+fn runs() -> Outcome {
+    let (pool, cpu) = Pool::with_last_cpu()?;
+    let domain = Domu::new()?;
+    start(&domain, Program::Count, 0)?;
+    ensure_eq!(migrate(domain.0.into(), pool.0), 0, "move it");
+    delay(SPAN / 5);
+    let begin = nanoseconds(count());
+    let [used] = used([&domain]);
+    near(used, nanoseconds(count()) - begin, "its time")?;
+    ensure_eq!(cpu_of(domain.0), cpu, "its CPU");
+    ensure_eq!(migrate(domain.0.into(), 0), 0, "move it back");
+    ensure!(wait_until(LATE, || is_running(domain.0)), "it does not run");
     Ok(())
 }

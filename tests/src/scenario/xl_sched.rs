@@ -21,18 +21,15 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// A guest whose vCPUs spin.
-fn spinner(dom0: &mut Dom0, name: &str, cpus: u32) -> Result<Guest> {
-    let guest = Guest {
+fn small(name: &str, cpus: u32) -> Guest {
+    Guest {
         cpus,
         memory_mib: 96,
         ..Guest::new(name)
-    };
-    guest.create(dom0)?;
-    spin(dom0, &guest)?;
-    Ok(guest)
+    }
 }
 
+/// Keeps all vCPUs of a guest busy.
 fn spin(dom0: &mut Dom0, guest: &Guest) -> Result<()> {
     let one = "while :; do :; done &";
     let all = one.repeat(guest.cpus as usize);
@@ -89,8 +86,11 @@ fn expect_near(dom0: &Dom0, what: &str, is: f64, want: f64, percent: f64) -> Res
 /// Weights of 2:1 over two CPUs and on one, and a cap.
 fn shares(stage: &Stage) -> Result<()> {
     let mut dom0 = stage.boot(&stage.with_tools(Gic::V3))?;
-    let heavy = spinner(&mut dom0, "heavy", 2)?;
-    let light = spinner(&mut dom0, "light", 2)?;
+    let (heavy, light) = (small("heavy", 2), small("light", 2));
+    heavy.create(&mut dom0)?;
+    light.create(&mut dom0)?;
+    spin(&mut dom0, &heavy)?;
+    spin(&mut dom0, &light)?;
     dom0.run("xl sched-credit2 -d heavy -w 512")?;
     let listed = dom0.run("xl sched-credit2 | awk '$1 == \"heavy\" { print $3, $4 }'")?;
     if listed.trim() != "512 0" {
@@ -141,7 +141,9 @@ fn expect_placed(dom0: &mut Dom0, domain: &str, want: &[&str]) -> Result<()> {
 /// Pinning of a guest that runs, soft affinity, and vCPUs that go offline.
 fn affinity(stage: &Stage) -> Result<()> {
     let mut dom0 = stage.boot(&stage.with_tools(Gic::V3))?;
-    let guest = spinner(&mut dom0, "pinned", 2)?;
+    let guest = small("pinned", 2);
+    guest.create(&mut dom0)?;
+    spin(&mut dom0, &guest)?;
     for (pin, want) in [("0", ["0 0 all", "0 0 all"]), ("1", ["1 1 all", "1 1 all"])] {
         dom0.run(&format!("xl vcpu-pin pinned all {pin}"))?;
         expect_placed(&mut dom0, "pinned", &want)?;
@@ -165,7 +167,8 @@ fn affinity(stage: &Stage) -> Result<()> {
 /// A pool of one CPU: a guest is made in it, another one goes there and back.
 fn pools(stage: &Stage) -> Result<()> {
     let mut dom0 = stage.boot(&stage.with_tools(Gic::V3))?;
-    let mover = spinner(&mut dom0, "mover", 2)?;
+    let mover = small("mover", 2);
+    mover.create(&mut dom0)?;
     dom0.run("xl cpupool-cpu-remove Pool-0 1")?;
     dom0.run("printf 'name = \"second\"\\nsched = \"credit2\"\\ncpus = [\"1\"]\\n' >/etc/xen/second.pool")?;
     dom0.run("xl cpupool-create /etc/xen/second.pool")?;
@@ -177,10 +180,10 @@ fn pools(stage: &Stage) -> Result<()> {
     expect_placed(&mut dom0, "mover", &["1 all all", "1 all all"])?;
     let resident = Guest {
         config: vec!["pool = \"second\"".to_owned()],
-        memory_mib: 96,
-        ..Guest::new("resident")
+        ..small("resident", 1)
     };
     resident.create(&mut dom0)?;
+    spin(&mut dom0, &mover)?;
     spin(&mut dom0, &resident)?;
     expect_placed(&mut dom0, "resident", &["1 all all"])?;
     let [a, b] = used(&mut dom0, ["mover", "resident"], 5)?;
@@ -207,15 +210,10 @@ const ANSWER: Duration = Duration::from_secs(20);
 fn crowd(stage: &Stage) -> Result<()> {
     let mut dom0 = stage.boot(&stage.with_tools(Gic::V3))?;
     let names: [String; CROWD] = core::array::from_fn(|n| format!("g{n}"));
-    let guests = names.iter().map(|name| {
-        let guest = Guest {
-            cpus: 2,
-            memory_mib: 96,
-            ..Guest::new(name)
-        };
-        guest.create(&mut dom0).map(|()| guest)
-    });
-    let guests = guests.collect::<Result<Vec<_>>>()?;
+    let guests = names.each_ref().map(|name| small(name, 2));
+    for guest in &guests {
+        guest.create(&mut dom0)?;
+    }
     for guest in &guests {
         spin(&mut dom0, guest)?;
     }

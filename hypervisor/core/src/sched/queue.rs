@@ -40,6 +40,7 @@ impl Slot {
 }
 
 /// What a CPU is to do.
+#[derive(Default)]
 pub(super) struct Choice {
     pub(super) vcpu: Option<Arc<Vcpu>>,
     /// It must choose again by then.
@@ -139,67 +140,87 @@ impl RunQueue {
 
     /// Chooses for `this`.
     pub(super) fn choose(&mut self, this: CpuId, now: u64, times: &Times) -> Choice {
-        let mut choice = Choice {
-            vcpu: None,
-            until: None,
-            tell: 0,
-        };
         let unparked = self.unpark(this, now, times);
-        let ratelimit = self.ratelimit;
         let Some(slot) = self.slot(this) else {
-            return choice;
+            return Choice::default();
         };
         slot.told = false;
-        let ran = now.saturating_sub(slot.started);
-        if let Some(current) = &slot.current
-            && ran < ratelimit
-            && may_go_on(slot, current, ran)
-        {
-            choice.vcpu = Some(current.clone());
-            let quota = slot.quota.unwrap_or(u64::MAX);
-            let left = slot.started.saturating_add(ratelimit.min(quota));
-            slot.timed = true;
-            choice.until = Some(self.next_deadline(this, left));
+        let expired = slot.current.is_some() && now.saturating_sub(slot.started) >= times.slice;
+        let yielder = slot.current.as_ref().filter(|_| slot.yielded).cloned();
+        if let Some(choice) = self.go_on(this, now) {
             return choice;
         }
-        let expired = slot.current.is_some() && ran >= times.slice;
-        let yielder = slot.current.clone().filter(|_| slot.yielded);
         self.stop_current(this, now, times);
-        let chosen = self.take_first(this, now, times, yielder.as_ref());
-        let contended = self.ready.iter().any(|v| v.sched.affinity.contains(this));
-        let mut until = u64::MAX;
-        if let Some(vcpu) = &chosen {
-            if contended {
-                self.pull_up(&vcpu.sched, times);
-                until = now.saturating_add(times.slice);
-            }
-            let quota = vcpu.sched.share.take(times.period);
-            vcpu.sched.home.store(this.0, Ordering::Relaxed);
-            vcpu.sched.set_place(Place::Running);
-            until = until.min(quota.map_or(u64::MAX, |quota| now.saturating_add(quota)));
-            if let Some(slot) = self.slot(this) {
-                slot.quota = quota;
-            }
-        }
+        let vcpu = self.take_first(this, now, times, yielder.as_ref());
+        let until = match &vcpu {
+            Some(vcpu) => self.start(this, vcpu, now, times),
+            None => u64::MAX,
+        };
         if let Some(slot) = self.slot(this) {
+            slot.idle = vcpu.is_none();
+        }
+        let spreads = (unparked || expired) && !self.ready.is_empty();
+        Choice {
+            vcpu,
+            until: self.next_deadline(this, until),
+            tell: if spreads { self.spread(expired) } else { 0 },
+        }
+    }
+
+    /// The current vCPU of `this`, if it may go on and has not run for as long as it may
+    /// undisturbed.
+    fn go_on(&mut self, this: CpuId, now: u64) -> Option<Choice> {
+        let (contended, ratelimit) = (self.others_wait(this), self.ratelimit);
+        let slot = self.slot(this)?;
+        let vcpu = slot.current.as_ref()?;
+        let quota = slot.quota.unwrap_or(u64::MAX);
+        let ran = now.saturating_sub(slot.started);
+        let may = vcpu.sched.flags() == 0 && vcpu.sched.affinity.contains(this);
+        if !may || slot.yielded || ran >= ratelimit.min(quota) {
+            return None;
+        }
+        let vcpu = vcpu.clone();
+        slot.timed = contended;
+        let most = if contended {
+            ratelimit.min(quota)
+        } else {
+            quota
+        };
+        let until = slot.started.saturating_add(most);
+        Some(Choice {
+            vcpu: Some(vcpu),
+            until: self.next_deadline(this, until),
+            tell: 0,
+        })
+    }
+
+    /// `this` runs `vcpu` from now on; until when.
+    fn start(&mut self, this: CpuId, vcpu: &Arc<Vcpu>, now: u64, times: &Times) -> u64 {
+        let contended = self.others_wait(this);
+        if contended {
+            self.pull_up(&vcpu.sched, times);
+        }
+        vcpu.sched.home.store(this.0, Ordering::Relaxed);
+        vcpu.sched.set_place(Place::Running);
+        let quota = vcpu.sched.share.take(times.period);
+        if let Some(slot) = self.slot(this) {
+            slot.current = Some(vcpu.clone());
             slot.started = now;
-            slot.timed = contended && chosen.is_some();
-            slot.idle = chosen.is_none();
-            slot.current.clone_from(&chosen);
+            slot.quota = quota;
+            slot.timed = contended;
         }
-        choice.vcpu = chosen;
-        until = self.next_deadline(this, until);
-        choice.until = (until != u64::MAX).then_some(until);
-        if (unparked || expired) && !self.ready.is_empty() {
-            choice.tell = self.spread(expired);
-        }
-        choice
+        let slice = if contended { times.slice } else { u64::MAX };
+        now.saturating_add(slice.min(quota.unwrap_or(u64::MAX)))
+    }
+
+    fn others_wait(&self, this: CpuId) -> bool {
+        self.ready.iter().any(|v| v.sched.affinity.contains(this))
     }
 
     /// Accounts what `this` runs and puts it back among the ready, or out if it may not run.
     fn stop_current(&mut self, this: CpuId, now: u64, times: &Times) {
         let Some(slot) = self.slot(this) else { return };
-        slot.yielded = false;
+        (slot.yielded, slot.timed) = (false, false);
         let (started, quota) = (slot.started, slot.quota.take());
         let Some(vcpu) = slot.current.take() else {
             return;
@@ -285,11 +306,13 @@ impl RunQueue {
         }
     }
 
-    /// The sooner of `until` and the next budget of a vCPU that `this` has parked.
-    fn next_deadline(&self, this: CpuId, until: u64) -> u64 {
+    /// The sooner of `until` and the next budget of a vCPU that `this` has parked; `u64::MAX` is
+    /// never.
+    fn next_deadline(&self, this: CpuId, until: u64) -> Option<u64> {
         let own = self.parked.iter().filter(|v| v.sched.home() == this);
         let refills = own.map(|v| v.sched.share.period_end());
-        refills.fold(until, u64::min)
+        let until = refills.fold(until, u64::min);
+        (until != u64::MAX).then_some(until)
     }
 
     /// Lets the vCPUs that `this` has parked wait for a CPU again if their domain has a budget. True
@@ -341,7 +364,7 @@ impl RunQueue {
 
     /// `this` is to prefer others to its current one, if there are any. False if not.
     pub(super) fn yield_current(&mut self, this: CpuId) -> bool {
-        let others = self.ready.iter().any(|v| v.sched.affinity.contains(this));
+        let others = self.others_wait(this);
         if others && let Some(slot) = self.slot(this) {
             slot.yielded = true;
         }
@@ -359,13 +382,4 @@ impl RunQueue {
         vcpu.sched.set_place(Place::Out);
         Some(self.ready.remove(at))
     }
-}
-
-/// True if the current vCPU of `slot`, which ran for `ran`, may go on if nothing else speaks
-/// against it.
-fn may_go_on(slot: &Slot, current: &Vcpu, ran: u64) -> bool {
-    current.sched.flags() == 0
-        && !slot.yielded
-        && current.sched.affinity.contains(slot.cpu)
-        && slot.quota.is_none_or(|quota| ran < quota)
 }

@@ -37,7 +37,6 @@ fn no_arguments() {
     }
     for (cmd, answer) in [
         (14, EFAULT),
-        (18, EINVAL),
         (19, EINVAL),
         (20, EOPNOTSUPP),
         (30, EOPNOTSUPP),
