@@ -19,6 +19,7 @@ mod refusal;
 mod stray;
 mod xl;
 mod xl_change;
+mod xl_end;
 mod xl_life;
 mod xl_tools;
 
@@ -142,6 +143,7 @@ pub fn all() -> Vec<Scenario> {
         xl::scenarios(),
         xl_tools::scenarios(),
         xl_life::scenarios(),
+        xl_end::scenarios(),
         xl_change::scenarios(),
         load::scenarios(),
     ]
