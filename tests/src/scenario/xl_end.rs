@@ -53,7 +53,7 @@ fn ends(stage: &Stage, gic: Gic) -> Result<()> {
         Ok(list(dom0)?.iter().any(|d| d.id > first + 1))
     })?;
     // It may have been about to create one.
-    let kill = "pkill -f brief.cfg; xl list | awk '$2 > 0 { print $2 }' | xargs -r -n 1 xl destroy";
+    let kill = "pkill -f brief.cfg; xl list | awk 'NR > 1 && $2 > 0 { print $2 }' | xargs -r -n 1 xl destroy";
     dom0.run(kill)?;
     again.await_gone(&mut dom0)?;
 
