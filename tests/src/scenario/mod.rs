@@ -19,6 +19,7 @@ mod refusal;
 mod stray;
 mod xl;
 mod xl_change;
+mod xl_end;
 mod xl_life;
 mod xl_sched;
 mod xl_tools;
@@ -151,6 +152,7 @@ pub fn all() -> Vec<Scenario> {
         xl_sched::scenarios(),
         xl_tools::scenarios(),
         xl_life::scenarios(),
+        xl_end::scenarios(),
         xl_change::scenarios(),
         load::scenarios(),
     ]
