@@ -19,7 +19,11 @@ mod refusal;
 mod stray;
 mod xl;
 mod xl_change;
+mod xl_death;
+mod xl_devices;
+mod xl_disk;
 mod xl_life;
+mod xl_net;
 mod xl_sched;
 mod xl_tools;
 
@@ -151,6 +155,10 @@ pub fn all() -> Vec<Scenario> {
         xl_sched::scenarios(),
         xl_tools::scenarios(),
         xl_life::scenarios(),
+        xl_disk::scenarios(),
+        xl_net::scenarios(),
+        xl_devices::scenarios(),
+        xl_death::scenarios(),
         xl_change::scenarios(),
         load::scenarios(),
     ]
