@@ -19,8 +19,12 @@ mod refusal;
 mod stray;
 mod xl;
 mod xl_change;
+mod xl_death;
+mod xl_devices;
+mod xl_disk;
 mod xl_end;
 mod xl_life;
+mod xl_net;
 mod xl_sched;
 mod xl_tools;
 
@@ -153,6 +157,10 @@ pub fn all() -> Vec<Scenario> {
         xl_tools::scenarios(),
         xl_life::scenarios(),
         xl_end::scenarios(),
+        xl_disk::scenarios(),
+        xl_net::scenarios(),
+        xl_devices::scenarios(),
+        xl_death::scenarios(),
         xl_change::scenarios(),
         load::scenarios(),
     ]

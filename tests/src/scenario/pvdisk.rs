@@ -3,6 +3,7 @@
 //! and out of pages that the domU granted. What the domU reads is what the disk holds, and what it writes arrives,
 //! whether the device is coherent or dom0 has to ask for cache maintenance.
 
+use std::fmt;
 use std::fs;
 use std::time::Duration;
 
@@ -29,18 +30,27 @@ const STEP: Duration = Duration::from_secs(240);
 const ANSWER: Duration = Duration::from_secs(20);
 
 /// QEMU's host bridge says that its devices are coherent. Without that, dom0's kernel has to maintain caches.
-const NOT_COHERENT: &str = "&{/pcie@10000000} { /delete-property/ dma-coherent; };";
+pub(super) const NOT_COHERENT: &str = "&{/pcie@10000000} { /delete-property/ dma-coherent; };";
 
 /// One request at a time, by a driver that starts anew. QEMU's NVMe with shadow doorbells does not see that the last
 /// of several completions was taken when they overlap with the driver's reading, and keeps its interrupt asserted.
-const ONE_AT_A_TIME: &str = "echo 2 >/sys/module/nvme/parameters/io_queue_depth && (cd /sys/bus/pci/drivers/nvme && \
+pub(super) const ONE_AT_A_TIME: &str = "echo 2 >/sys/module/nvme/parameters/io_queue_depth && (cd /sys/bus/pci/drivers/nvme && \
      for device in 0000:*; do echo $device >unbind && echo $device >bind; done)";
 
 /// Whether the device tree says that the disk's DMA is coherent with the caches.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Dma {
+pub(super) enum Dma {
     Coherent,
     NonCoherent,
+}
+
+impl fmt::Display for Dma {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Coherent => "coherent",
+            Self::NonCoherent => "noncoherent",
+        })
+    }
 }
 
 pub(super) fn scenarios() -> Vec<Scenario> {

@@ -209,7 +209,7 @@ fn four_at_once(dom0: &mut Dom0) -> Result<()> {
 
 /// What must be the same before and after: on Xenolith also its counters.
 #[derive(Debug, PartialEq, Eq)]
-struct Held {
+pub(super) struct Held {
     free_mib: String,
     counters: String,
 }
@@ -259,7 +259,8 @@ fn cycle(dom0: &mut Dom0, guest: &Guest) -> Result<u32> {
     }
 }
 
-fn held(stage: &Stage, dom0: &mut Dom0) -> Result<Held> {
+/// What is held now.
+pub(super) fn held(stage: &Stage, dom0: &mut Dom0) -> Result<Held> {
     let free_mib = dom0.run("xl info free_memory")?;
     let counters = match stage.hypervisor {
         Hypervisor::Xen => String::new(),
