@@ -531,10 +531,24 @@ fn used<const N: usize>(domains: [&Domu; N]) -> [u64; N] {
     used
 }
 
-/// Fails unless `is` is within a tenth of `want`.
-fn near(is: u64, want: u64, what: &str) -> Outcome {
-    ensure!(is.abs_diff(want) * 10 <= want, "{what}: {is}, not {want}");
-    Ok(())
+/// Measures until what is seen is within a tenth of what is wanted: the machine may be an emulated one whose CPUs are
+/// taken away for longer than a slice.
+fn near(what: &str, measure: impl Fn() -> (u64, u64)) -> Outcome {
+    let mut last = (0, 0);
+    for _ in 0..12 {
+        last = measure();
+        if last.0.abs_diff(last.1) * 10 <= last.1 {
+            return Ok(());
+        }
+    }
+    fail!("{what}: {}, not {}", last.0, last.1)
+}
+
+/// Nanoseconds that `domain` has run in the [`SPAN`], and as many percent of it.
+fn of_span(domain: &Domu, percent: u64) -> (u64, u64) {
+    let begin = nanoseconds(count());
+    let [used] = used([domain]);
+    (used, (nanoseconds(count()) - begin) * percent / 100)
 }
 
 fn weights() -> Outcome {
@@ -543,8 +557,10 @@ fn weights() -> Outcome {
     let set = share(heavy.0, XEN_DOMCTL_SCHEDOP_PUTINFO, 512, 0).0;
     ensure_eq!(set, 0, "a weight of 512");
     delay(SPAN / 5);
-    let [a, b] = used([&heavy, &light]);
-    near(a, 2 * b, "the heavy one's time")
+    near("the heavy one's time", || {
+        let [a, b] = used([&heavy, &light]);
+        (a, 2 * b)
+    })
 }
 
 fn cap() -> Outcome {
@@ -555,9 +571,7 @@ fn cap() -> Outcome {
         "a cap of 30"
     );
     delay(SPAN / 5);
-    let begin = nanoseconds(count());
-    let [used] = used([&domain]);
-    near(used, (nanoseconds(count()) - begin) * 3 / 10, "its time")?;
+    near("its time", || of_span(&domain, 30))?;
     ensure_eq!(
         share(domain.0, XEN_DOMCTL_SCHEDOP_PUTINFO, 0, 0).0,
         0,
@@ -567,9 +581,11 @@ fn cap() -> Outcome {
     Ok(())
 }
 
+/// True once it has run for longer. It may share its CPU with who asks.
 fn is_running(domain: u16) -> bool {
-    let (_, op) = command(XEN_DOMCTL_GETVCPUINFO, domain, &0_u32);
-    op.u.get::<GetVcpuInfo>().running == 1
+    let time = || info(domain).map_or(0, |info| info.cpu_time);
+    let before = time();
+    wait_until(100_000, || time() > before)
 }
 
 fn pinned() -> Outcome {
@@ -591,9 +607,7 @@ fn runs() -> Outcome {
     start(&domain, Program::Count, 0)?;
     ensure_eq!(migrate(domain.0.into(), pool.0), 0, "move it");
     delay(SPAN / 5);
-    let begin = nanoseconds(count());
-    let [used] = used([&domain]);
-    near(used, nanoseconds(count()) - begin, "its time")?;
+    near("its time", || of_span(&domain, 100))?;
     ensure_eq!(cpu_of(domain.0), cpu, "its CPU");
     ensure_eq!(migrate(domain.0.into(), 0), 0, "move it back");
     ensure!(wait_until(LATE, || is_running(domain.0)), "it does not run");
