@@ -7,7 +7,7 @@ HARNESS := cargo run --quiet --package tests --
 ON_XEN := $(filter xen,$(HV))
 
 .DEFAULT_GOAL := help
-.PHONY: help tools deps build hypervisor guest-stub run linux check unit boots list conformance test test-full bench symbolize clean distclean
+.PHONY: help tools deps build hypervisor guest-stub run linux check unit boots list conformance test test-full bench bench-xl symbolize clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-11s %s\n", $$1, $$2 }'
@@ -58,6 +58,9 @@ test-full: check unit build ## everything
 
 bench: build ## instructions per operation, Xenolith beside Xen
 	@$(HARNESS) bench
+
+bench-xl: build ## start, disk and network of a guest by the clock, Xenolith beside Xen; on an idle machine
+	@$(HARNESS) bench-xl
 
 symbolize: tools ## name the +0x... addresses of a log on standard input
 	@$(HARNESS) symbolize

@@ -9,10 +9,11 @@
 //! - [`scenario`] holds the tests proper, with [`pairwise`] choosing the machines; [`runner`] selects, runs and counts;
 //!   [`tap`] reads what the guest stub printed.
 //! - [`conformance`] runs the guest stub's suite and reports it for both hypervisors.
-//! - [`bench`] compares costs with Xen's; [`symbolize`] reads backtraces.
+//! - [`bench`] compares costs with Xen's, [`bench_xl`] what a guest gets by the clock; [`symbolize`] reads backtraces.
 
 pub mod apt;
 pub mod bench;
+pub mod bench_xl;
 pub mod conformance;
 pub mod console;
 pub mod cpio;

@@ -5,8 +5,10 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use tests::error::{Result, fail};
-use tests::machine::{Hypervisor, Machine, Payload};
-use tests::{bench, conformance, debian, demo, initramfs, rootfs, runner, symbolize};
+use tests::machine::{Gic, Hypervisor, Machine, Payload};
+use tests::{
+    bench, bench_xl as by_clock, conformance, debian, demo, initramfs, rootfs, runner, symbolize,
+};
 
 const USAGE: &str = "usage: tests fetch             fetch Debian's packages, build the archives
        tests lock              take the newest packages for dom0's disk
@@ -16,6 +18,7 @@ const USAGE: &str = "usage: tests fetch             fetch Debian's packages, bui
        tests linux             Debian's Linux as dom0 on this terminal
        tests conformance [FAMILY...]    check what a guest sees, on all machines, and report
        tests bench             compare instruction counts with Xen's
+       tests bench-xl          compare by the clock what a guest of xl's gets
        tests symbolize         name the addresses in a log on standard input
 environment: HV=xenolith|xen, JOBS=N at a time, RECORD=1, XENOLITH_TIMEOUT_SCALE=X";
 
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         "linux" => linux(),
         "conformance" => conform(rest),
         "bench" => bench::compare(),
+        "bench-xl" => bench_xl(),
         "symbolize" => symbolize::filter(),
         _ => fail(USAGE),
     };
@@ -69,6 +73,11 @@ fn boots(arguments: &[String]) -> Result<()> {
         filters: filters.into_iter().cloned().collect(),
         jobs: jobs()?,
     })
+}
+
+fn bench_xl() -> Result<()> {
+    fetch()?;
+    by_clock::compare(Gic::V3)
 }
 
 fn conform(families: &[String]) -> Result<()> {
