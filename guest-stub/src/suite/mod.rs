@@ -34,7 +34,6 @@ mod multicall;
 mod numbers;
 mod physmap;
 mod pointer;
-mod pool;
 mod refused;
 mod small;
 mod smp;
@@ -107,7 +106,6 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("sysctl", refused::SYSCTLS),
     ("domctl", domctl::CHECKS),
     ("domain", domain::CHECKS),
-    ("pool", pool::CHECKS),
     ("domu", domu::ANSWERS),
     ("domu", domu::SILO),
     ("garbage", garbage::CHECKS),
