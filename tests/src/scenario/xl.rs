@@ -15,6 +15,20 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
+/// `judge` of a dom0 with Debian's tools, which is then powered off.
+pub(super) fn case(
+    gic: Gic,
+    selection: Selection,
+    what: &str,
+    judge: fn(&mut Dom0) -> Result<()>,
+) -> Scenario {
+    Scenario::new(format!("xl/{gic}-{what}"), selection, move |stage| {
+        let mut dom0 = stage.boot(&stage.with_tools(gic))?;
+        judge(&mut dom0)?;
+        dom0.power_off()
+    })
+}
+
 /// The example of `make linux`, then one guest that the harness talks to.
 fn creates(stage: &Stage, gic: Gic) -> Result<()> {
     let mut dom0 = stage.boot(&stage.with_tools(gic))?;

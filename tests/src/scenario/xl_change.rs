@@ -2,7 +2,8 @@
 //! What xl changes of a running guest: its memory, its vCPUs and where they run; and what it takes from one: a dump, its
 //! console again and again.
 
-use super::{Scenario, Selection, Stage, xl_life};
+use super::xl::case;
+use super::{Scenario, Selection, xl_life};
 use crate::dom0::Dom0;
 use crate::error::Result;
 use crate::fields::rows;
@@ -11,17 +12,6 @@ use crate::machine::Gic;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     use Selection::Full;
-    let case = |gic: Gic, selection, what, judge: fn(&mut Dom0) -> Result<()>| {
-        Scenario::new(
-            format!("xl/{gic}-{what}"),
-            selection,
-            move |stage: &Stage| {
-                let mut dom0 = stage.boot(&stage.with_tools(gic))?;
-                judge(&mut dom0)?;
-                dom0.power_off()
-            },
-        )
-    };
     vec![
         case(Gic::V3, Full, "resize", resizes),
         case(Gic::V2, Full, "resize", resizes),

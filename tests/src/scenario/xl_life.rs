@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::xl::case;
 use super::{Scenario, Selection, Stage};
 use crate::console::scaled;
 use crate::dom0::Dom0;
@@ -13,17 +14,6 @@ use crate::machine::{Gic, Hypervisor};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     use Selection::{Full, Short};
-    let case = |gic: Gic, selection, what, judge: fn(&mut Dom0) -> Result<()>| {
-        Scenario::new(
-            format!("xl/{gic}-{what}"),
-            selection,
-            move |stage: &Stage| {
-                let mut dom0 = stage.boot(&stage.with_tools(gic))?;
-                judge(&mut dom0)?;
-                dom0.power_off()
-            },
-        )
-    };
     let cycles = |gic: Gic, selection, count: u32| {
         let name = format!("xl/{gic}-{count}-cycles");
         Scenario::new(name, selection, move |stage| cycles(stage, gic, count))

@@ -2,7 +2,8 @@
 //! What Xen's tools show of the machine and of domains: each field by a rule that holds on any hypervisor with Xen's
 //! ABI; what they cannot do on Arm; and the programs by which Xen tests itself.
 
-use super::{Scenario, Selection, Stage};
+use super::xl::case;
+use super::{Scenario, Selection};
 use crate::dom0::Dom0;
 use crate::error::Result;
 use crate::fields::{columns, is_state, row, rows, seconds, value};
@@ -11,17 +12,6 @@ use crate::machine::Gic;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     use Selection::{Full, Short};
-    let case = |gic: Gic, selection, what, judge: fn(&mut Dom0) -> Result<()>| {
-        Scenario::new(
-            format!("xl/{gic}-{what}"),
-            selection,
-            move |stage: &Stage| {
-                let mut dom0 = stage.boot(&stage.with_tools(gic))?;
-                judge(&mut dom0)?;
-                dom0.power_off()
-            },
-        )
-    };
     vec![
         case(Gic::V3, Short, "fields", shows_fields),
         case(Gic::V2, Full, "fields", shows_fields),

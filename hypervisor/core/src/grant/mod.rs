@@ -34,8 +34,10 @@ use xen_abi::grant::{
     GNTST_EAGAIN, GNTST_GENERAL_ERROR, GNTST_NO_SPACE, GNTST_PERMISSION_DENIED,
 };
 
-/// Why an operation on a grant failed: the `GNTST_*` of that name.
+/// Why an operation on a grant failed: the `GNTST_*` of that name. As wide as a register: where it
+/// is a byte, what may be in its place of a `Result` is moved byte by byte, by calls of `memcpy`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
 pub enum GrantError {
     /// Anything without a name.
     General,
