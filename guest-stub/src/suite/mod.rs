@@ -14,6 +14,7 @@ mod cache;
 mod call;
 mod check;
 mod control;
+mod device;
 mod domain;
 mod domctl;
 mod domu;
@@ -21,11 +22,13 @@ mod errno;
 mod event;
 mod event2;
 mod evtchn;
+mod extents;
 mod firmware;
 mod garbage;
 mod gicd;
 mod grant;
 mod grant2;
+mod hypfs;
 mod irq;
 mod list;
 mod mapping;
@@ -38,11 +41,13 @@ mod pool;
 mod refused;
 mod small;
 mod smp;
+mod sysctl;
 mod sysreg;
 mod timer;
 mod two;
 mod uart;
 mod undefined;
+mod vcpus;
 mod version;
 
 use crate::console::println;
@@ -80,7 +85,8 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("sysctl", control::SYSCTLS),
     ("platform_op", control::PLATFORM),
     ("physdev_op", control::PHYSDEV),
-    ("hypfs_op", control::HYPFS),
+    ("hypfs_op", hypfs::ANSWERS),
+    ("hypfs_op", hypfs::FILES),
     ("multicall", multicall::ANSWERS),
     ("multicall", multicall::LISTS),
     ("event_channel_op", evtchn::ANSWERS),
@@ -106,6 +112,10 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("domctl", refused::DOMCTLS),
     ("sysctl", refused::SYSCTLS),
     ("domctl", domctl::CHECKS),
+    ("domctl", vcpus::CHECKS),
+    ("domctl", extents::CHECKS),
+    ("domctl", device::CHECKS),
+    ("sysctl", sysctl::CHECKS),
     ("domain", domain::CHECKS),
     ("pool", pool::CHECKS),
     ("domu", domu::ANSWERS),
