@@ -49,6 +49,7 @@ mod uart;
 mod undefined;
 mod vcpus;
 mod version;
+mod vuart;
 
 use crate::console::println;
 use crate::xen::version::is_xen;
@@ -114,6 +115,7 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("domctl", domctl::CHECKS),
     ("domctl", vcpus::CHECKS),
     ("domctl", extents::CHECKS),
+    ("domctl", vuart::CHECKS),
     ("domctl", device::CHECKS),
     ("sysctl", sysctl::CHECKS),
     ("domain", domain::CHECKS),
