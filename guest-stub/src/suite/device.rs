@@ -241,7 +241,7 @@ fn virq_moves() -> Outcome {
     let (other, first) = (Domu::new()?, Domu::new()?);
     let port = listen(VIRQ_DOM_EXC)?;
     // Of domains that went before.
-    while comes(port, 200_000) {}
+    while comes(port, 1_000_000) {}
     ensure_eq!(handler(other.0, VIRQ_DOM_EXC), 0, "set_virq_handler");
     shut_down(&first, 1)?;
     ensure!(!comes(port, 100_000), "it comes to us");
@@ -273,7 +273,7 @@ fn subscribe() -> Outcome {
     ensure_eq!(ask(unbound.port), 0, "subscribe");
     let ours = bind(id, unbound.port)?;
     comes(ours, 0);
-    while comes(exceptions, 200_000) {}
+    while comes(exceptions, 1_000_000) {}
     shut_down(&domain, 2)?;
     ensure!(comes(ours, 500_000), "its suspension is not told");
     ensure!(!comes(exceptions, 100_000), "VIRQ_DOM_EXC comes");
