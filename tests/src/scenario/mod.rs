@@ -25,7 +25,6 @@ mod xl_disk;
 mod xl_end;
 mod xl_life;
 mod xl_net;
-mod xl_sched;
 mod xl_tools;
 
 use std::path::PathBuf;
@@ -153,7 +152,6 @@ pub fn all() -> Vec<Scenario> {
         network::scenarios(),
         pvdisk::scenarios(),
         xl::scenarios(),
-        xl_sched::scenarios(),
         xl_tools::scenarios(),
         xl_life::scenarios(),
         xl_end::scenarios(),

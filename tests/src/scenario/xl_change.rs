@@ -10,7 +10,7 @@ use crate::guest::{Guest, LONG, SOON};
 use crate::machine::Gic;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    use Selection::{Full, Short};
+    use Selection::Full;
     let case = |gic: Gic, selection, what, judge: fn(&mut Dom0) -> Result<()>| {
         Scenario::new(
             format!("xl/{gic}-{what}"),
@@ -23,11 +23,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         )
     };
     vec![
-        case(Gic::V3, Short, "resize", resizes),
+        case(Gic::V3, Full, "resize", resizes),
         case(Gic::V2, Full, "resize", resizes),
-        case(Gic::V3, Short, "dump", dumps),
+        case(Gic::V3, Full, "dump", dumps),
         case(Gic::V2, Full, "dump", dumps),
-        case(Gic::V3, Short, "console", shows_console_twice),
+        case(Gic::V3, Full, "console", shows_console_twice),
         case(Gic::V2, Full, "console", shows_console_twice),
     ]
 }

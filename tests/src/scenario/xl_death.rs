@@ -14,13 +14,13 @@ use crate::machine::Gic;
 use crate::workspace::write_whole;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    use Selection::{Full, Short};
+    use Selection::Full;
     let case = |selection, gic: Gic, rounds: u32| {
         let name = format!("xl/{gic}-busy-death-{rounds}");
         Scenario::new(name, selection, move |stage| dies(stage, gic, rounds))
     };
     vec![
-        case(Short, Gic::V3, 1),
+        case(Full, Gic::V3, 1),
         case(Full, Gic::V2, 1),
         case(Full, Gic::V3, 5),
     ]

@@ -9,13 +9,13 @@ use crate::guest::{Guest, LONG, SOON};
 use crate::machine::Gic;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    use Selection::{Full, Short};
+    use Selection::Full;
     let case = |selection, gic: Gic| {
         Scenario::new(format!("xl/{gic}-hotplug"), selection, move |stage| {
             come_and_go(stage, gic)
         })
     };
-    vec![case(Short, Gic::V3), case(Full, Gic::V2)]
+    vec![case(Full, Gic::V3), case(Full, Gic::V2)]
 }
 
 /// Twice each: the second time finds what the first one has left.

@@ -22,7 +22,7 @@ const MIB: usize = 1 << 20;
 const PART: usize = 64 * MIB;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    use Selection::{Full, Short};
+    use Selection::Full;
     let nvme = |selection, gic: Gic, dma: Dma| {
         Scenario::new(format!("xl-disk/{gic}-nvme-{dma}"), selection, move |s| {
             nvme(s, gic, dma)
@@ -34,11 +34,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         })
     };
     vec![
-        nvme(Short, Gic::V3, Dma::NonCoherent),
+        nvme(Full, Gic::V3, Dma::NonCoherent),
         nvme(Full, Gic::V3, Dma::Coherent),
         nvme(Full, Gic::V2, Dma::NonCoherent),
         nvme(Full, Gic::V2, Dma::Coherent),
-        file(Short, Gic::V3),
+        file(Full, Gic::V3),
         file(Full, Gic::V2),
     ]
 }

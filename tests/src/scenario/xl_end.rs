@@ -10,13 +10,13 @@ use crate::guest::{Guest, LONG, list};
 use crate::machine::Gic;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    use Selection::{Full, Short};
+    use Selection::Full;
     let case = |gic: Gic, selection| {
         Scenario::new(format!("xl/{gic}-ends"), selection, move |stage| {
             ends(stage, gic)
         })
     };
-    vec![case(Gic::V3, Short), case(Gic::V2, Full)]
+    vec![case(Gic::V3, Full), case(Gic::V2, Full)]
 }
 
 /// The setting for it, its number, and the fourth and fifth letter that `xl list` shows of a domain that is kept then.

@@ -12,13 +12,13 @@ use crate::machine::Gic;
 const SIZE: u32 = 64 << 20;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    use Selection::{Full, Short};
+    use Selection::Full;
     let case = |selection, gic: Gic, pings: u32| {
         let name = format!("xl-net/{gic}-{pings}s");
         Scenario::new(name, selection, move |stage| talk(stage, gic, pings))
     };
     vec![
-        case(Short, Gic::V3, 10),
+        case(Full, Gic::V3, 10),
         case(Full, Gic::V2, 10),
         case(Full, Gic::V3, 60),
         case(Full, Gic::V2, 60),

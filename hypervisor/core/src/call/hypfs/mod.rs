@@ -70,7 +70,7 @@ fn find(cur: &Current<'_>, at: Gva, length: u64) -> Result<Node, Errno> {
     }
     let text = path.get(..end).ok_or(Errno::NoEnt)?;
     let text = core::str::from_utf8(text).map_err(|_| Errno::NoEnt)?;
-    tree::find(cur, text).ok_or(Errno::NoEnt)
+    tree::find(text).ok_or(Errno::NoEnt)
 }
 
 /// Gives an entry and what is in it. `EINVAL` without room for the entry, `ENOBUFS`, with the entry,
@@ -99,7 +99,7 @@ fn entry(cur: &Current<'_>, node: Node) -> DirEntry {
     let content_len = match node {
         Node::Dir(dir) => {
             let mut total = 0u32;
-            tree::children(cur, dir, &mut |name, _| {
+            tree::children(dir, &mut |name, _| {
                 total = total.saturating_add(room(name).into());
                 Ok(())
             })
@@ -125,7 +125,7 @@ fn room(name: &str) -> u16 {
 
 fn list(cur: &Current<'_>, dir: Dir, mut at: Gva) -> Result<(), Errno> {
     let mut left = entry(cur, Node::Dir(dir)).content_len;
-    tree::children(cur, dir, &mut |name, node| {
+    tree::children(dir, &mut |name, node| {
         let size = room(name);
         left = left.saturating_sub(size.into());
         let off_next = if left == 0 { 0 } else { size };

@@ -35,6 +35,9 @@ pub(super) enum Node {
     Param(&'static str),
 }
 
+/// The CPU pools: there is one.
+const POOLS: [u32; 1] = [0];
+
 /// `XEN_HYPFS_TYPE_STRING` of a pool's granularity: Xen's limit.
 const GRANULARITY: u32 = 8;
 
@@ -65,7 +68,7 @@ impl Node {
 type Visit<'a> = &'a mut dyn FnMut(&str, Node) -> Result<(), Errno>;
 
 /// Visits what is in a directory, in the order of the names.
-pub(super) fn children(cur: &Current<'_>, dir: Dir, visit: Visit<'_>) -> Result<(), Errno> {
+pub(super) fn children(dir: Dir, visit: Visit<'_>) -> Result<(), Errno> {
     let compile = || version::compiled();
     match dir {
         Dir::Root => {
@@ -90,15 +93,10 @@ pub(super) fn children(cur: &Current<'_>, dir: Dir, visit: Visit<'_>) -> Result<
             visit("minor", Node::Number(VERSION.1))
         }
         Dir::Pools => {
-            let mut next = 0;
-            while let Some(pool) = cur.sys.sched.pool_from(next) {
+            for id in POOLS {
                 let mut name = Text::new();
-                let _ = write!(name, "{}", pool.id);
-                visit(name.as_str(), Node::Dir(Dir::Pool(pool.id)))?;
-                let Some(after) = pool.id.checked_add(1) else {
-                    break;
-                };
-                next = after;
+                let _ = write!(name, "{id}");
+                visit(name.as_str(), Node::Dir(Dir::Pool(id)))?;
             }
             Ok(())
         }
@@ -110,24 +108,24 @@ pub(super) fn children(cur: &Current<'_>, dir: Dir, visit: Visit<'_>) -> Result<
 }
 
 /// The entry at `path`, which begins with a slash and may end with one after a directory's name.
-pub(super) fn find(cur: &Current<'_>, path: &str) -> Option<Node> {
+pub(super) fn find(path: &str) -> Option<Node> {
     let mut node = Node::Dir(Dir::Root);
     let mut left = path.strip_prefix('/')?;
     while !left.is_empty() {
         let (name, rest) = left.split_once('/').unwrap_or((left, ""));
         let Node::Dir(dir) = node else { return None };
         node = match dir {
-            Dir::Pools => pool(cur, name)?,
-            other => child(cur, other, name)?,
+            Dir::Pools => pool(name)?,
+            other => child(other, name)?,
         };
         left = rest;
     }
     Some(node)
 }
 
-fn child(cur: &Current<'_>, dir: Dir, wanted: &str) -> Option<Node> {
+fn child(dir: Dir, wanted: &str) -> Option<Node> {
     let mut found = None;
-    let _ = children(cur, dir, &mut |name, node| {
+    let _ = children(dir, &mut |name, node| {
         if name == wanted {
             found = Some(node);
         }
@@ -136,11 +134,10 @@ fn child(cur: &Current<'_>, dir: Dir, wanted: &str) -> Option<Node> {
     found
 }
 
-fn pool(cur: &Current<'_>, name: &str) -> Option<Node> {
+fn pool(name: &str) -> Option<Node> {
     let digits = name.bytes().all(|byte| byte.is_ascii_digit());
     let id = name.parse().ok().filter(|_| digits)?;
-    let there = cur.sys.sched.pool_from(id)?.id == id;
-    there.then_some(Node::Dir(Dir::Pool(id)))
+    POOLS.contains(&id).then_some(Node::Dir(Dir::Pool(id)))
 }
 
 /// What is in an entry that is no directory.
