@@ -10,25 +10,24 @@ use crate::{console, dom0, domu, el2, heap, irq, machine, refuse as early, run, 
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use hv_core::addr::{CpuId, DomId, PAGE_SIZE, Pa, PaRange};
-use hv_core::boot::cmdline::{
-    CommandLines, Level, Options, Scheduler as SchedulerOption, Timestamps,
-};
+use hv_core::addr::{CpuId, PAGE_SIZE, Pa, PaRange};
+use hv_core::boot::cmdline::{CommandLines, Options, Params, Scheduler as SchedulerOption};
 use hv_core::boot::dom0_mem::{merged, without};
 use hv_core::boot::host_dt::{Gic as GicNode, GicVersion, HostDt, Uart as UartNode};
 use hv_core::boot::modules::Modules;
 use hv_core::boot::validate::Tree;
-use hv_core::console::{Switch, Target};
+use hv_core::console::Target;
 use hv_core::domain::create::{GuestGic, GuestHardware};
 use hv_core::domain::{PPI_PHYS_TIMER, PPI_VIRT_TIMER};
 use hv_core::frame::Frames;
 use hv_core::hw::DirectMap;
 use hv_core::p2m::{Stage2Geometry, VmidAllocator};
 use hv_core::sched::Scheduler;
+use hv_core::sync::Lock;
 use hv_core::system::{Domains, IrqOwners, System};
 use hv_core::timer::Timers;
 use hv_core::vgic::Model;
-use log::LevelFilter;
+use hv_core::virq::GlobalVirqs;
 use platform::gic::{Gic, GicV2Regions, GicV3Regions, RedistributorRegion, affinity};
 use platform::psci::{Conduit, Psci};
 use platform::uart::Uart;
@@ -140,33 +139,7 @@ fn no_tree(why: core::fmt::Arguments<'_>) -> ! {
 }
 
 fn start_console(options: &Options<'static>, uart: Option<&UartNode<'_>>) {
-    let level = |level| match level {
-        Level::None => LevelFilter::Off,
-        Level::Error => LevelFilter::Error,
-        Level::Warning => LevelFilter::Warn,
-        Level::Info => LevelFilter::Info,
-        Level::Debug => LevelFilter::Debug,
-    };
-    let switch = Switch {
-        key: options.conswitch.key.map(|key| key & 0x1f),
-        target: match options.conswitch.dom0_first {
-            true => Target::Domain(DomId(0)),
-            false => Target::Xenolith,
-        },
-    };
-    let timestamps = options.console_timestamps != Timestamps::None;
-    // All that guests cause is limited, so the threshold for limited messages is the one.
-    let guest = options
-        .guest_loglvl
-        .always
-        .max(options.guest_loglvl.limited);
-    console::configure(
-        level(options.loglvl.always),
-        level(guest),
-        timestamps,
-        options.console_to_ring,
-        switch,
-    );
+    console::configure(options);
     crate::panic::NOREBOOT.store(options.noreboot, core::sync::atomic::Ordering::Relaxed);
     let Some(node) = uart else { return };
     if !node.node.is_compatible(&["arm,pl011", "arm,sbsa-uart"]) {
@@ -374,6 +347,8 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         },
         domains: Domains::new(),
         irq_owners: IrqOwners::new(),
+        virqs: GlobalVirqs::new(),
+        params: Lock::new(Params::of(&options)),
         sched,
         timers: Timers::new(machine.cpus.len()),
         options,

@@ -7,6 +7,7 @@ use crate::{machine, percpu};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use hv_core::addr::DomId;
+use hv_core::boot::cmdline::{self as options, Options, Params, Timestamps};
 use hv_core::console::lines::Lines;
 use hv_core::console::{Conring, Input, InputSwitch, Switch, Target};
 use hv_core::sync::{Lock, rank};
@@ -85,19 +86,38 @@ pub(crate) fn set_uart(uart: Uart) {
 }
 
 /// Applies the options of the command line.
-pub(crate) fn configure(
-    level: LevelFilter,
-    guest_level: LevelFilter,
-    timestamps: bool,
-    dom0_to_ring: bool,
-    switch: Switch,
-) {
-    log::set_max_level(level);
-    GUEST_LEVEL.store(guest_level as u8, Ordering::Relaxed);
+pub(crate) fn configure(options: &Options<'_>) {
+    let params = Params::of(options);
+    set_params(&params);
+    DOM0_TO_RING.store(options.console_to_ring, Ordering::Relaxed);
+    turn_input_to(match params.conswitch.dom0_first {
+        true => Target::Domain(DomId(0)),
+        false => Target::Xenolith,
+    });
+}
+
+/// Applies those that can change. Who has the input keeps it.
+pub(crate) fn set_params(params: &Params) {
+    log::set_max_level(filter(params.loglvl.always));
+    GUEST_LEVEL.store(filter(params.guest_level()) as u8, Ordering::Relaxed);
+    let timestamps = params.console_timestamps != Timestamps::None;
     TIMESTAMPS.store(timestamps, Ordering::Relaxed);
-    DOM0_TO_RING.store(dom0_to_ring, Ordering::Relaxed);
-    INPUT.lock().set_switch(switch);
-    turn_input_to(switch.target);
+    let mut input = INPUT.lock();
+    let target = input.target();
+    input.set_switch(Switch {
+        key: params.conswitch.key.map(|key| key & 0x1f),
+        target,
+    });
+}
+
+const fn filter(level: options::Level) -> LevelFilter {
+    match level {
+        options::Level::None => LevelFilter::Off,
+        options::Level::Error => LevelFilter::Error,
+        options::Level::Warning => LevelFilter::Warn,
+        options::Level::Info => LevelFilter::Info,
+        options::Level::Debug => LevelFilter::Debug,
+    }
 }
 
 /// Gives the log ring `size` bytes (`conring_size=`).
@@ -158,10 +178,13 @@ fn print_line(level: Level, args: fmt::Arguments<'_>) {
         write_own_line(&mut text, level, args);
         return settle_soon(keep_and_show(None, text.bytes()));
     }
-    let Console { output: out, lines } = &mut *CONSOLE.lock();
+    let mut console = CONSOLE.lock();
+    let Console { output: out, lines } = &mut *console;
     lines.begin_own(&mut |bytes| show(out.uart.as_ref(), bytes));
     write_own_line(out, level, args);
     let _ = out.write_str("\n");
+    drop(console);
+    log_grew();
 }
 
 fn write_own_line(out: &mut dyn Write, level: Level, args: fmt::Arguments<'_>) {
@@ -221,13 +244,22 @@ pub(crate) fn write_own(bytes: &[u8]) {
         lines.settle(sink);
         lines.direct(bytes, sink);
     });
+    log_grew();
+}
+
+/// The log ring has more text.
+fn log_grew() {
+    if let Some(sys) = machine::try_system() {
+        sys.log_grew();
+    }
 }
 
 /// Bytes of the domain that has the input, or of dom0.
 pub(crate) fn write_direct(from: DomId, bytes: &[u8]) {
     let other_has_input = input_of().is_some_and(|domain| domain != from);
+    let dom0_to_ring = DOM0_TO_RING.load(Ordering::Relaxed);
     let waits = Console::with_ring(|lines, ring, sink| {
-        ring.write_direct(from, bytes, DOM0_TO_RING.load(Ordering::Relaxed));
+        ring.write_direct(from, bytes, dom0_to_ring);
         match other_has_input {
             true => lines.dom0(bytes, sink),
             false => {
@@ -237,6 +269,9 @@ pub(crate) fn write_direct(from: DomId, bytes: &[u8]) {
         }
     });
     settle_soon(waits);
+    if from != DomId(0) || dom0_to_ring {
+        log_grew();
+    }
 }
 
 /// A line that domain `from` has written, with its name in front.
@@ -246,10 +281,12 @@ pub(crate) fn write_line(from: DomId, line: &[u8]) {
 
 /// A line for the ring and the UART. True if it waits on its way to the UART.
 fn keep_and_show(from: Option<DomId>, line: &[u8]) -> bool {
-    Console::with_ring(|lines, ring, sink| {
+    let waits = Console::with_ring(|lines, ring, sink| {
         ring.write_line(from, line);
         lines.line(from, line, sink)
-    })
+    });
+    log_grew();
+    waits
 }
 
 /// What waits waits no longer than this.

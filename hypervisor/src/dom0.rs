@@ -272,6 +272,13 @@ fn route(domain: &Arc<Domain>, map: &Dom0Map) {
         map.mmio.len(),
         all.len()
     );
+    for irq in &map.spare.spis {
+        gic.set_edge(irq.intid, irq.edge);
+    }
+    let spare = map.spare.spis.iter().map(|irq| irq.intid);
+    domain.spare_irqs.call_once(|| spare.collect());
+    let registers = map.mmio.iter().chain(&map.spare.mmio);
+    *domain.iomem.lock() = dom0_mem::merged(registers.copied().collect());
 }
 
 fn start(

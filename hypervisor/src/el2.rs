@@ -5,6 +5,7 @@ use crate::sysreg::{dsb_sy, isb, mrs, msr};
 use crate::{console, irq, keys, machine, panic, percpu};
 use core::arch::asm;
 use hv_core::addr::{CpuId, DomId, Gva, Pa, PaRange};
+use hv_core::boot::cmdline::Params;
 use hv_core::hw::{CacheOp, El1Reg, Hw, SystemOp};
 use hv_core::trap::smccc::{Mitigation, Mitigations};
 use platform::psci::{Psci, Workaround};
@@ -236,6 +237,10 @@ impl Hw for El2 {
 
     fn console_write(&self, from: DomId, bytes: &[u8]) {
         console::write_direct(from, bytes);
+    }
+
+    fn set_params(&self, params: &Params) {
+        console::set_params(params);
     }
 
     fn console_settle(&self) {

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What only the control domain may ask: headers of `domctl`, `sysctl` and `platform_op`; `hypfs_op`, `physdev_op`.
+//! What only the control domain may ask: headers of `domctl`, `sysctl` and `platform_op`; `physdev_op`.
 
 use xen_abi::domctl::{
     Domctl, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_PAUSEDOMAIN,
 };
-use xen_abi::hypercall::{DOMCTL, HYPFS_OP, PHYSDEV_OP, PLATFORM_OP, SYSCTL};
+use xen_abi::hypercall::{DOMCTL, PHYSDEV_OP, PLATFORM_OP, SYSCTL};
 use xen_abi::platform::{XENPF_INTERFACE_VERSION, XENPF_SETTIME64};
 use xen_abi::sysctl::XEN_SYSCTL_INTERFACE_VERSION;
 use xen_abi::xen::{DOMID_IO, DOMID_SELF, DOMID_XEN};
 
 use super::call::{NOBODY, UNMAPPED, plain};
 use super::check::{Check, rows};
-use super::errno::{EACCES, EFAULT, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, ESRCH};
-use crate::xen::hypercall::hypercall;
+use super::errno::{EACCES, EFAULT, EINVAL, ENOSYS, ESRCH};
 
 /// `domctl` without arguments.
 pub(super) fn domctl(version: u32, command: u32, domain: u16) -> i64 {
@@ -137,32 +136,4 @@ pub(super) const PHYSDEV: &[Check] = rows! {
     "PHYSDEVOP_release_msix (31) is not there", physdev(31) => ENOSYS;
     "PHYSDEVOP_pci_device_reset (32) is not there", physdev(32) => ENOSYS;
     "operation ~0 is not there", physdev(0xffff_ffff) => ENOSYS;
-};
-
-/// Another command on the root.
-fn path_command(command: u64) -> i64 {
-    let path = b"/\0";
-    hypercall(HYPFS_OP, [command, path.as_ptr() as u64, 2, 0, 0])
-}
-
-/// Reads a path of the file system; the answer.
-fn read(path: &[u8], size: u64) -> i64 {
-    let mut buffer = [0_u64; 128];
-    let (at, length) = (path.as_ptr() as u64, path.len() as u64);
-    hypercall(HYPFS_OP, [1, at, length, &raw mut buffer as u64, size])
-}
-
-const FILES: &str = "there are no files; only xenhypfs asks";
-
-pub(super) const HYPFS: &[Check] = rows! {
-    "XEN_HYPFS_OP_get_version is 1", plain(HYPFS_OP, 0, 0, 0) => 1;
-    "XEN_HYPFS_OP_get_version takes no argument", plain(HYPFS_OP, 0, 1, 0) => EINVAL;
-    "command 3 is not there", path_command(3) => EOPNOTSUPP;
-    "command ~0 is not there", path_command(0xffff_ffff) => EOPNOTSUPP;
-    "XEN_HYPFS_OP_read of the root", read(b"/\0", 1024) => 0, unlike_xen FILES;
-    "XEN_HYPFS_OP_read of a path that is not", read(b"/nothing\0", 1024) => ENOENT, unlike_xen FILES;
-    "XEN_HYPFS_OP_read of a path without a slash", read(b"nothing\0", 1024) => EINVAL, unlike_xen FILES;
-    "XEN_HYPFS_OP_read of a path without NUL", read(b"/", 1024) => EINVAL, unlike_xen FILES;
-    "XEN_HYPFS_OP_read of a path that is too long", hypercall(HYPFS_OP, [1, 0x1000, 1025, 0, 0]) => EINVAL, unlike_xen FILES;
-    "XEN_HYPFS_OP_read of a path nowhere", hypercall(HYPFS_OP, [1, UNMAPPED, 2, 0, 0]) => EFAULT, unlike_xen FILES;
 };

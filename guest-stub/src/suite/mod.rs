@@ -14,6 +14,7 @@ mod cache;
 mod call;
 mod check;
 mod control;
+mod device;
 mod domain;
 mod domctl;
 mod domu;
@@ -21,11 +22,13 @@ mod errno;
 mod event;
 mod event2;
 mod evtchn;
+mod extents;
 mod firmware;
 mod garbage;
 mod gicd;
 mod grant;
 mod grant2;
+mod hypfs;
 mod irq;
 mod list;
 mod mapping;
@@ -37,12 +40,15 @@ mod pointer;
 mod refused;
 mod small;
 mod smp;
+mod sysctl;
 mod sysreg;
 mod timer;
 mod two;
 mod uart;
 mod undefined;
+mod vcpus;
 mod version;
+mod vuart;
 
 use crate::console::println;
 use crate::xen::version::is_xen;
@@ -79,7 +85,8 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("sysctl", control::SYSCTLS),
     ("platform_op", control::PLATFORM),
     ("physdev_op", control::PHYSDEV),
-    ("hypfs_op", control::HYPFS),
+    ("hypfs_op", hypfs::ANSWERS),
+    ("hypfs_op", hypfs::FILES),
     ("multicall", multicall::ANSWERS),
     ("multicall", multicall::LISTS),
     ("event_channel_op", evtchn::ANSWERS),
@@ -105,6 +112,11 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("domctl", refused::DOMCTLS),
     ("sysctl", refused::SYSCTLS),
     ("domctl", domctl::CHECKS),
+    ("domctl", vcpus::CHECKS),
+    ("domctl", extents::CHECKS),
+    ("domctl", vuart::CHECKS),
+    ("domctl", device::CHECKS),
+    ("sysctl", sysctl::CHECKS),
     ("domain", domain::CHECKS),
     ("domu", domu::ANSWERS),
     ("domu", domu::SILO),

@@ -123,6 +123,8 @@ pub(crate) enum Program {
     Sleep,
     /// Shuts down, with the word for reason.
     ShutDown,
+    /// Writes the word to its UART, and then each byte that it reads from there, plus one.
+    Echo,
 }
 
 global_asm!(
@@ -147,11 +149,20 @@ global_asm!(
     "hvc #0xea1",
     "b .",
     "nop",
+    // Echo, at 56
+    "mov x2, #0x22000000",
+    "ldr x1, [x0]",
+    "3: str w1, [x2]",
+    "4: ldr w3, [x2, #0x18]",
+    "tbnz w3, #4, 4b",
+    "ldr w1, [x2]",
+    "add w1, w1, #1",
+    "b 3b",
     ".popsection",
 );
 
 /// Words of the programs.
-const WORDS: usize = 7;
+const WORDS: usize = 11;
 
 fn programs() -> [u64; WORDS] {
     unsafe extern "C" {
@@ -168,13 +179,19 @@ impl Program {
             Self::Count => 0,
             Self::Sleep => 16,
             Self::ShutDown => 32,
+            Self::Echo => 56,
         }
     }
 }
 
 /// Makes a paused domain of one vCPU and [`PAGES`] pages; its number, or which step failed and how.
 pub(crate) fn build() -> Result<u16, (&'static str, i64)> {
-    let id = create(u16::MAX, &plain()).map_err(|error| ("createdomain", error))?;
+    build_as(&plain())
+}
+
+/// As [`build`], created as `config` says.
+pub(crate) fn build_as(config: &CreateDomain) -> Result<u16, (&'static str, i64)> {
+    let id = create(u16::MAX, config).map_err(|error| ("createdomain", error))?;
     let step = |name, result: i64| match result {
         0 => Ok(()),
         error => Err((name, error)),

@@ -2,6 +2,7 @@
 //! A machine for host tests: RAM in a host buffer, a processor that only takes notes.
 
 use crate::addr::{CpuId, DomId, Gva, Pa, PaRange};
+use crate::boot::cmdline::Params;
 use crate::hw::{CacheOp, DirectMap, El1Reg, Hw, SystemOp};
 use std::boxed::Box;
 use std::cell::Cell;
@@ -242,6 +243,7 @@ impl Hw for FakeHw {
         self.note(Event::IrqSetActive(intid, active));
     }
     fn console_settle(&self) {}
+    fn set_params(&self, _: &Params) {}
     fn console_write(&self, _: DomId, bytes: &[u8]) {
         self.console
             .lock()

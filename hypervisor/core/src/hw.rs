@@ -5,6 +5,7 @@
 //! not behind it but in a [`DirectMap`], since it is touched on every path.
 
 use crate::addr::{CpuId, DomId, Gva, Pa, PaRange};
+use crate::boot::cmdline::Params;
 
 /// Cache maintenance by address, to the point of coherency.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +102,8 @@ pub trait Hw: Sync {
     fn console_leave(&self, domain: DomId);
     /// Takes input for dom0 from the console; returns how many bytes.
     fn console_read(&self, buffer: &mut [u8]) -> usize;
+    /// Makes the console and the log as `params` has them.
+    fn set_params(&self, params: &Params);
     /// Reads the log ring: from byte number `from` on, or from the oldest; returns how many bytes
     /// there were room for and the number of the next.
     fn read_log(&self, from: Option<u32>, buffer: &mut [u8]) -> (usize, u32);

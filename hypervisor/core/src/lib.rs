@@ -61,6 +61,7 @@ pub mod timer;
 pub mod trap;
 pub mod vdev;
 pub mod vgic;
+pub mod virq;
 
 /// Log target of messages that guests cause; `guest_loglvl` governs it.
 pub const GUEST_LOG: &str = "guest";

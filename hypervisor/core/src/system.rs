@@ -2,7 +2,7 @@
 //! The whole: what every path needs to reach.
 
 use crate::addr::DomId;
-use crate::boot::cmdline::Options;
+use crate::boot::cmdline::{Options, Params};
 use crate::domain::Domain;
 use crate::domain::create::GuestHardware;
 use crate::frame::Frames;
@@ -14,6 +14,7 @@ use crate::trap::idreg::IdRegs;
 use crate::trap::smccc::Mitigations;
 use crate::vdev::vpl011::Vpl011;
 use crate::vgic::{MAX_SPIS, NR_PRIVATE};
+use crate::virq::GlobalVirqs;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -36,10 +37,14 @@ pub struct System {
     pub domains: Domains,
     /// Whose the machine's interrupts are.
     pub irq_owners: IrqOwners,
+    /// Whose the global VIRQs are.
+    pub virqs: GlobalVirqs,
     /// Run queues.
     pub sched: Scheduler,
     /// Deadlines.
     pub timers: Timers,
+    /// Options that can change.
+    pub params: Lock<Params, { rank::DOMAIN }>,
     /// The command line's options.
     pub options: Options<'static>,
     /// ID registers as guests see them.
@@ -112,6 +117,14 @@ impl IrqOwners {
             let was = slot.compare_exchange(0, domain.0, relaxed, relaxed);
             was.is_ok() || was == Err(domain.0)
         })
+    }
+
+    /// Gives `intid`, which `domain` has, back to the hardware domain.
+    pub fn return_one(&self, intid: u32, domain: DomId) {
+        if let Some(slot) = self.slot(intid) {
+            let relaxed = Ordering::Relaxed;
+            let _ = slot.compare_exchange(domain.0, 0, relaxed, relaxed);
+        }
     }
 
     /// Gives all that `domain` has back to the hardware domain.

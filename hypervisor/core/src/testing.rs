@@ -9,18 +9,20 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::addr::{CpuId, DomId, PaRange};
-use crate::boot::cmdline::Options;
+use crate::boot::cmdline::{Options, Params};
 use crate::domain::create::{GuestGic, GuestHardware};
 use crate::domain::{Domain, DomainConfig, GicLayout, Role};
 use crate::fake::FakeHw;
 use crate::frame::Frames;
 use crate::p2m::{P2m, PoolLimit, Stage2Geometry, VmidAllocator};
 use crate::sched::Scheduler;
+use crate::sync::Lock;
 use crate::system::{Domains, IrqOwners, System};
 use crate::timer::Timers;
 use crate::trap::idreg::IdRegs;
 use crate::trap::smccc::Mitigations;
 use crate::vgic::{Model, Vgic, VgicConfig};
+use crate::virq::GlobalVirqs;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -48,6 +50,8 @@ pub fn system_of(
         guest_hw,
         domains: Domains::new(),
         irq_owners: IrqOwners::new(),
+        virqs: GlobalVirqs::new(),
+        params: Lock::new(Params::of(&Options::parse("console=dtuart noreboot"))),
         sched: Scheduler::new(nr_cpus, 62_500_000),
         timers: Timers::new(nr_cpus),
         options: Options::parse("console=dtuart noreboot"),

@@ -28,6 +28,8 @@ pub enum Purpose {
     Slice,
     /// A line waits for the end of another on the console.
     Console,
+    /// The log has more text than its readers were told of.
+    Log,
 }
 
 impl Purpose {
@@ -37,7 +39,9 @@ impl Purpose {
             | (Self::Physical(a), Self::Physical(b))
             | (Self::Poll(a), Self::Poll(b)) => a.ptr_eq(b),
             (Self::Watchdog(a, n), Self::Watchdog(b, m)) => n == m && a.ptr_eq(b),
-            (Self::Slice, Self::Slice) | (Self::Console, Self::Console) => true,
+            (Self::Slice, Self::Slice)
+            | (Self::Console, Self::Console)
+            | (Self::Log, Self::Log) => true,
             _ => false,
         }
     }
@@ -104,7 +108,7 @@ impl Timers {
                     .iter()
                     .any(|own| v.as_ptr() == Arc::as_ptr(own)),
                 Purpose::Watchdog(d, _) => !d.ptr_eq(&watchdogs),
-                Purpose::Slice | Purpose::Console => true,
+                Purpose::Slice | Purpose::Console | Purpose::Log => true,
             });
         }
     }
@@ -133,6 +137,7 @@ pub fn run_expired(sys: &'static System) {
             Purpose::Poll(vcpu) => with(&vcpu, Vcpu::poll_expired),
             Purpose::Slice => sys.sched.resched(sys.hw, sys.hw.this_cpu()),
             Purpose::Console => sys.hw.console_settle(),
+            Purpose::Log => sys.tell_log(),
             Purpose::Watchdog(domain, id) => {
                 if let Some(domain) = domain.upgrade() {
                     domain.watchdog_expired(id);

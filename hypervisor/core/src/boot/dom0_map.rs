@@ -45,6 +45,17 @@ pub struct Dom0Map {
     pub spis: Vec<Irq>,
     /// MSI frames; those whose SPIs the tree does not say are not in `spis`.
     pub frames: Vec<V2mFrame>,
+    /// Devices with `xen,passthrough`, which dom0 has not but may give away.
+    pub spare: Spare,
+}
+
+/// Registers, as [`Dom0Map::mmio`], and SPIs that nobody has.
+#[derive(Clone, Debug, Default)]
+pub struct Spare {
+    /// Registers.
+    pub mmio: Vec<PaRange>,
+    /// SPIs.
+    pub spis: Vec<Irq>,
 }
 
 impl Dom0Map {
@@ -61,11 +72,16 @@ impl Dom0Map {
         for node in host.all().filter(|node| fates.of(*node) == Fate::Copy) {
             map.add_node(host, node);
         }
+        let mut spare = Self::default();
+        for node in host.all().filter(|node| fates.of(*node) == Fate::Disable) {
+            spare.add_node(host, node);
+        }
         let mut kept = gic.blocks();
         kept.extend(ram);
         kept.extend(console.map(|(range, _)| range));
         let kept: Vec<_> = kept.iter().map(PaRange::page_aligned).collect();
         map.mmio = without(&map.mmio, &kept);
+        map.spare.mmio = without(&spare.mmio, &kept);
         map.reserved = merged(
             host.reserved_memory()
                 .iter()
@@ -77,7 +93,13 @@ impl Dom0Map {
             .retain(|irq| irq.is_spi() && Some(irq.intid) != own);
         map.spis.sort_by_key(|irq| irq.intid);
         map.spis.dedup_by_key(|irq| irq.intid);
+        let is_spare = |irq: &Irq| irq.is_spi() && Some(irq.intid) != own && !map.has(irq.intid);
+        map.spare.spis = spare.spis.into_iter().filter(is_spare).collect();
         map
+    }
+
+    fn has(&self, intid: u32) -> bool {
+        self.spis.iter().any(|irq| irq.intid == intid)
     }
 
     fn add_node(&mut self, host: &HostDt<'_>, node: Node<'_>) {

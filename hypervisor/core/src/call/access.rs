@@ -11,7 +11,8 @@ use xen_abi::xen::DOMID_SELF;
 /// Who may do something to a domain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Class {
-    /// The domain itself (by number or `DOMID_SELF`) and the control domain: `XSM_TARGET`.
+    /// The domain itself (by number or `DOMID_SELF`), its device model and the control domain:
+    /// `XSM_TARGET`.
     Target,
     /// The control domain, naming the domain by its number: `XSM_PRIV`, `XSM_DM_PRIV`.
     Control,
@@ -30,7 +31,7 @@ pub(super) fn resolve(cur: &Current<'_>, domid: u16, class: Class) -> Result<Arc
     };
     let itself = domain.id == cur.domain.id;
     let allowed = match class {
-        Class::Target => itself || cur.domain.role.control,
+        Class::Target => itself || cur.domain.role.control || cur.domain.serves(&domain),
         Class::Control => cur.domain.role.control,
         Class::ControlRemote => cur.domain.role.control && !itself,
     };

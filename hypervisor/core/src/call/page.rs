@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pages of the caller that the hypervisor keeps using: `vcpu_info`, FIFO control blocks and
-//! event arrays.
+//! Pages of guests that the hypervisor keeps using: `vcpu_info`, FIFO control blocks, event arrays,
+//! console rings.
 
 use crate::addr::Gfn;
 use crate::current::Current;
+use crate::domain::Domain;
 use crate::frame::{Kind, PageRef};
 use crate::guest::shared::SharedPage;
 use crate::hw::DirectMap;
@@ -16,13 +17,14 @@ use xen_abi::errno::Errno;
 /// # Errors
 /// `EINVAL` if it is anything else.
 pub(super) fn shared_page(cur: &Current<'_>, gfn: u64) -> Result<SharedPage, Errno> {
-    let (page, ty) = cur
-        .domain
-        .p2m
-        .page(Gfn(gfn), Access::Write)
-        .ok_or(Errno::Inval)?;
+    ram_of(cur, cur.domain, Gfn(gfn))
+}
+
+/// As [`shared_page`], of any domain.
+pub(super) fn ram_of(cur: &Current<'_>, domain: &Domain, gfn: Gfn) -> Result<SharedPage, Errno> {
+    let (page, ty) = domain.p2m.page(gfn, Access::Write).ok_or(Errno::Inval)?;
     let state = page.state();
-    let own = state.owner() == Some(cur.domain.id) && state.kind() == Kind::Ram;
+    let own = state.owner() == Some(domain.id) && state.kind() == Kind::Ram;
     if ty != P2mType::RamRw || !own {
         return Err(Errno::Inval);
     }

@@ -10,7 +10,7 @@
 
 use super::{Args, hypercall};
 use crate::addr::{CpuId, DomId, Gfn, Gva, Mfn, PAGE_SIZE, Pa, PaRange};
-use crate::boot::cmdline::Options;
+use crate::boot::cmdline::{Options, Params};
 use crate::current::Current;
 use crate::domain::context::Regs;
 use crate::domain::{Domain, DomainConfig, GicLayout, Role};
@@ -20,12 +20,14 @@ use crate::guest::copy::{GuestMemory, GuestPtr};
 use crate::guest::shared::SharedPage;
 use crate::p2m::{P2m, P2mType, PoolLimit};
 use crate::sched::Scheduler;
+use crate::sync::Lock;
 use crate::system::{Domains, IrqOwners, System};
 use crate::testing;
 use crate::timer::Timers;
 use crate::trap::idreg::IdRegs;
 use crate::trap::smccc::Mitigations;
 use crate::vgic::{Model, Vgic, VgicConfig};
+use crate::virq::GlobalVirqs;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -73,6 +75,8 @@ impl Machine {
             guest_hw: testing::guest_hw(),
             domains: Domains::new(),
             irq_owners: IrqOwners::new(),
+            virqs: GlobalVirqs::new(),
+            params: Lock::new(Params::of(&Options::parse("console=dtuart noreboot"))),
             sched: Scheduler::new(1, 62_500_000),
             timers: Timers::new(1),
             options: Options::parse("console=dtuart noreboot"),

@@ -20,11 +20,11 @@ use xen_abi::version::{
 /// Version 4.20, as reported.
 pub(crate) const VERSION: (u32, u32) = (4, 20);
 /// What follows the version: the hypervisor says who it is.
-const EXTRAVERSION: &str = ".4-xenolith";
+pub(crate) const EXTRAVERSION: &str = ".4-xenolith";
 /// Guests that can run: AArch64 only.
 const CAPABILITIES: &str = "xen-3.0-aarch64 ";
 /// The source revision, if the build knew it.
-const CHANGESET: &str = match option_env!("XENOLITH_CHANGESET") {
+pub(crate) const CHANGESET: &str = match option_env!("XENOLITH_CHANGESET") {
     Some(text) => text,
     None => "",
 };
@@ -132,13 +132,30 @@ fn variable(cur: &Current<'_>, arg: u64, bytes: &[u8], header: bool) -> CallResu
 
 fn compile_info(cur: &Current<'_>, arg: GuestPtr<CompileInfo>) -> CallResult {
     const INFO: CompileInfo = CompileInfo {
-        compiler: field(concat!("rustc ", env!("CARGO_PKG_RUST_VERSION"))),
-        compile_by: field(built("xenolith", option_env!("XENOLITH_COMPILE_BY"))),
-        compile_domain: field(built("", option_env!("XENOLITH_COMPILE_DOMAIN"))),
-        compile_date: field(built("", option_env!("XENOLITH_COMPILE_DATE"))),
+        compiler: field(compiled().compiler),
+        compile_by: field(compiled().by),
+        compile_domain: field(compiled().domain),
+        compile_date: field(compiled().date),
     };
     arg.write(cur.memory(), &INFO)?;
     OK
+}
+
+/// How the hypervisor was built.
+pub(crate) struct Compiled {
+    pub(crate) compiler: &'static str,
+    pub(crate) by: &'static str,
+    pub(crate) domain: &'static str,
+    pub(crate) date: &'static str,
+}
+
+pub(crate) const fn compiled() -> Compiled {
+    Compiled {
+        compiler: concat!("rustc ", env!("CARGO_PKG_RUST_VERSION")),
+        by: built("xenolith", option_env!("XENOLITH_COMPILE_BY")),
+        domain: built("", option_env!("XENOLITH_COMPILE_DOMAIN")),
+        date: built("", option_env!("XENOLITH_COMPILE_DATE")),
+    }
 }
 
 /// What the build was told, or else `default`.

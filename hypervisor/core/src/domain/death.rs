@@ -123,6 +123,10 @@ impl Domain {
         self.sys.timers.forget(self);
         self.vgic.unlink_all(&**self);
         self.sys.irq_owners.take_back(self.id);
+        self.sys.virqs.take_back(self.id);
+        if let Some(uart) = self.uart.get() {
+            uart.disconnect();
+        }
         let _ = self.sys.frames.claim(self.id, 0);
         Step::Grants
     }

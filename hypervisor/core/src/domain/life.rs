@@ -8,14 +8,11 @@ use super::watchdog::Watchdogs;
 use crate::event;
 use crate::hw::SystemOp;
 use crate::sched::pause;
-use crate::system::System;
 use xen_abi::errno::Errno;
 use xen_abi::sched::{
     SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SOFT_RESET, SHUTDOWN_SUSPEND,
     SHUTDOWN_WATCHDOG,
 };
-use xen_abi::xen::VIRQ_DOM_EXC;
-
 /// How far a domain's life has gone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
@@ -38,6 +35,8 @@ pub struct Life {
     pub shutdown_code: Option<u32>,
     /// What it will be, whatever reason is given then (`SCHEDOP_shutdown_code`).
     planned_code: Option<u32>,
+    /// Its port on which a suspension is told, 0 for none (`XEN_DOMCTL_subscribe`).
+    pub suspend_port: u32,
     pub(super) watchdogs: Watchdogs,
     /// Where its destruction goes on.
     pub(super) death: Step,
@@ -51,6 +50,7 @@ impl Life {
             built: false,
             shutdown_code: None,
             planned_code: None,
+            suspend_port: 0,
             watchdogs: Watchdogs::NONE,
             death: Step::FIRST,
         }
@@ -141,9 +141,10 @@ impl Domain {
         }
     }
 
-    /// Shuts down for `reason` (`SHUTDOWN_*`). The first reason counts.
+    /// Shuts down for `reason` (`SHUTDOWN_*`). The first reason counts. A suspension is told on the
+    /// port that was chosen for that, if there is one.
     pub fn shutdown(&self, reason: u32) {
-        let reason = {
+        let (reason, port) = {
             let mut life = self.life.lock();
             if life.shutdown_code.is_some() {
                 return;
@@ -151,13 +152,16 @@ impl Domain {
             let reason = life.planned_code.unwrap_or(reason);
             life.shutdown_code = Some(reason);
             self.stop_vcpus(pause::SHUT_DOWN);
-            reason
+            (reason, life.suspend_port)
         };
         if self.role.hardware {
             self.end_machine(reason);
         }
         log::info!("{} shut down: {}", self.id, reason_name(reason));
-        self.sys.tell_dom_exc();
+        match (reason, port) {
+            (SHUTDOWN_SUSPEND, 1..) => drop(event::send(self, port)),
+            _ => self.sys.tell_dom_exc(),
+        }
     }
 
     /// Undoes a shutdown (`XEN_DOMCTL_resumedomain`), if there was one.
@@ -199,14 +203,5 @@ impl Domain {
             log::error!("{} crashed: {why}", self.id);
         }
         self.shutdown(SHUTDOWN_CRASH);
-    }
-}
-
-impl System {
-    /// Tells the toolstack, which runs in the hardware domain, that a domain's life took a turn.
-    pub fn tell_dom_exc(&self) {
-        if let Some(hardware) = self.domains.hardware() {
-            event::raise_virq(&*hardware, VIRQ_DOM_EXC);
-        }
     }
 }

@@ -10,8 +10,8 @@ pub mod vcpu;
 mod watchdog;
 pub mod xen_pages;
 
-use crate::addr::{CpuId, DomId, Gfn, Ipa};
-use crate::event::{EventChannels, EventDomain};
+use crate::addr::{CpuId, DomId, Gfn, Ipa, PaRange};
+use crate::event::{self, EventChannels, EventDomain};
 use crate::grant::GrantTable;
 use crate::guest::shared::SharedPage;
 use crate::nospec;
@@ -20,10 +20,10 @@ use crate::sched::{DEFAULT_WEIGHT, Place, pause};
 use crate::sync::{Lock, rank};
 use crate::system::System;
 use crate::vdev::line::Line;
-use crate::vdev::vpl011::Vpl011;
+use crate::vdev::vpl011::{Owner, Vpl011};
 use crate::vgic::{Access, VcpuNotify, Vgic};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{
     AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
@@ -143,6 +143,14 @@ pub struct Domain {
     pub is_64bit: AtomicBool,
     /// Seconds that its wall clock is ahead of the machine's.
     pub time_offset: AtomicI64,
+    /// Devices' registers that it may be given, or give if it is the control domain.
+    pub iomem: Lock<Vec<PaRange>, { rank::DOMAIN }>,
+    /// SPIs that it has not, and may give.
+    pub spare_irqs: Once<Box<[u32]>>,
+    /// A toolstack has set `XEN_DOMCTL_setdebugging`.
+    pub is_debugged: AtomicBool,
+    /// The domain that it serves as device model (`XEN_DOMCTL_set_target`).
+    pub target: Once<Weak<Domain>>,
     /// `GNTTABOP_cache_flush` of its own pages, and of others' that it has mapped.
     pub cache_flushes: CacheFlushes,
     /// What of the CPUs' time it is to have.
@@ -228,6 +236,10 @@ impl Domain {
             handle: Lock::new([0; 16]),
             is_64bit: AtomicBool::new(true),
             time_offset: AtomicI64::new(0),
+            iomem: Lock::new(Vec::new()),
+            spare_irqs: Once::new(),
+            is_debugged: AtomicBool::new(false),
+            target: Once::new(),
             cache_flushes: CacheFlushes::default(),
             share: Share {
                 weight: AtomicU16::new(DEFAULT_WEIGHT as u16),
@@ -275,6 +287,18 @@ impl Domain {
         for vcpu in &self.all_vcpus {
             vcpu.sched.set_weight(weight.into());
         }
+    }
+
+    /// True if SPI `intid` of the machine is its own, or its to give.
+    pub fn has_irq(&self, intid: u32) -> bool {
+        let spare = self.spare_irqs.get();
+        self.vgic.is_linked(intid) || spare.is_some_and(|spare| spare.contains(&intid))
+    }
+
+    /// True if it is the device model of `other`.
+    pub fn serves(&self, other: &Self) -> bool {
+        let target = self.target.get();
+        target.is_some_and(|target| core::ptr::eq(target.as_ptr(), other))
     }
 
     /// True if the guest wants to see its runstate being updated.
@@ -385,6 +409,12 @@ impl VcpuNotify for Domain {
     }
 }
 
+impl Owner for Domain {
+    fn send(&self, port: u32) {
+        event::notify_xen(self, port);
+    }
+}
+
 impl EventDomain for Domain {
     fn events(&self) -> &EventChannels {
         &self.events
@@ -411,5 +441,9 @@ impl EventDomain for Domain {
         self.crash("it kept a shared word changing");
     }
 
-    fn xen_event(&self, _port: u32) {}
+    fn xen_event(&self, port: u32) {
+        if let Some(uart) = self.uart.get() {
+            uart.served(port, &self.vgic, self);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use xen_abi::errno::Errno;
 use xen_abi::xen::{NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU};
 
 /// True for a VIRQ each vCPU binds on its own; the others have one port in all.
-pub(super) const fn is_per_vcpu(virq: u32) -> bool {
+pub const fn is_per_vcpu(virq: u32) -> bool {
     matches!(virq, VIRQ_TIMER | VIRQ_DEBUG | VIRQ_XENOPROF | VIRQ_XENPMU)
 }
 

@@ -35,6 +35,7 @@ mod sim;
 #[cfg(test)]
 mod tests;
 
+pub use bind::is_per_vcpu;
 pub use bind::{alloc_unbound, alloc_xen, bind_interdomain, bind_ipi, bind_virq};
 pub use close::{Progress, close, close_all, close_xen, reset};
 pub use control::{expand_array, init_control, register_vcpu_info};

@@ -2,4 +2,5 @@
 //! Devices that are emulated for guests, besides their interrupt controller and timers.
 
 pub mod line;
+pub mod ring;
 pub mod vpl011;

@@ -145,6 +145,11 @@ impl Vgic {
         }
     }
 
+    /// True if there is an SPI `intid`.
+    pub fn has_spi(&self, intid: u32) -> bool {
+        self.spi_ids().contains(&intid)
+    }
+
     pub(super) fn spi_ids(&self) -> core::ops::Range<u32> {
         NR_PRIVATE..NR_PRIVATE.saturating_add(self.config.nr_spis)
     }

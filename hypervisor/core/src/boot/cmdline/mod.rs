@@ -5,11 +5,13 @@
 //! up in [`Options::warnings`].
 
 mod others;
+mod params;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
+pub use params::{PARAMS, Params};
 pub use values::{BootScrub, ConSwitch, Level, Scheduler, Threshold, Timestamps, size};
 
 use super::host_dt::HostDt;

@@ -160,6 +160,28 @@ fn level(value: &str) -> Option<Level> {
     })
 }
 
+/// As the command line has it.
+pub(super) const fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::None => "none",
+        Level::Error => "error",
+        Level::Warning => "warning",
+        Level::Info => "info",
+        Level::Debug => "all",
+    }
+}
+
+/// As the command line has it.
+pub(super) const fn timestamps_name(timestamps: Timestamps) -> &'static str {
+    match timestamps {
+        Timestamps::None => "none",
+        Timestamps::Date => "date",
+        Timestamps::DateMs => "datems",
+        Timestamps::Boot => "boot",
+        Timestamps::Raw => "raw",
+    }
+}
+
 pub(super) fn conswitch(value: &str) -> Option<ConSwitch> {
     let mut letters = value.bytes();
     let key = letters.next()?.to_ascii_lowercase();

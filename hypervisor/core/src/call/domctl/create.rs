@@ -6,7 +6,7 @@ use crate::current::Current;
 use crate::domain::create::{CreateConfig, domu};
 use crate::p2m::PoolLimit;
 use crate::system::System;
-use crate::vgic::{MAX_SPIS, Model};
+use crate::vgic::Model;
 use core::sync::atomic::Ordering;
 use xen_abi::arch_arm::{
     ArchDomainConfig, XEN_DOMCTL_CONFIG_GIC_NATIVE, XEN_DOMCTL_CONFIG_GIC_V2,
@@ -20,6 +20,8 @@ use xen_abi::xen::DOMID_FIRST_RESERVED;
 
 /// Pages that must be free beyond those kept, for a domain to be made.
 const SPARE: u64 = 256;
+/// SPIs that a toolstack can ask for: Xen's limit.
+const SPIS: u32 = 960;
 /// The one version of grant tables.
 const GRANT_VERSION: u32 = 1;
 
@@ -92,7 +94,7 @@ fn check(wanted: &CreateDomain) -> Result<(), Errno> {
         && wanted.cpupool_id == 0
         && arch.sve_vl == 0
         && arch.tee_type == XEN_DOMCTL_CONFIG_TEE_NONE
-        && arch.nr_spis <= MAX_SPIS;
+        && arch.nr_spis <= SPIS;
     possible.then_some(()).ok_or(Errno::Inval)
 }
 

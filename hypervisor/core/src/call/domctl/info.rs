@@ -11,9 +11,9 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use xen_abi::Payload;
 use xen_abi::domctl::{
-    GetDomainInfo, GetVcpuInfo, XEN_DOMINF_BLOCKED, XEN_DOMINF_DYING, XEN_DOMINF_HAP,
-    XEN_DOMINF_HVM_GUEST, XEN_DOMINF_PAUSED, XEN_DOMINF_RUNNING, XEN_DOMINF_SHUTDOWN,
-    XEN_DOMINF_SHUTDOWNSHIFT, XEN_INVALID_MAX_VCPU_ID,
+    GetDomainInfo, GetVcpuInfo, XEN_DOMINF_BLOCKED, XEN_DOMINF_DEBUGGED, XEN_DOMINF_DYING,
+    XEN_DOMINF_HAP, XEN_DOMINF_HVM_GUEST, XEN_DOMINF_PAUSED, XEN_DOMINF_RUNNING,
+    XEN_DOMINF_SHUTDOWN, XEN_DOMINF_SHUTDOWNSHIFT, XEN_INVALID_MAX_VCPU_ID,
 };
 use xen_abi::errno::Errno;
 use zerocopy::FromZeros;
@@ -64,6 +64,10 @@ fn flags(domain: &Domain) -> u32 {
         (paused, XEN_DOMINF_PAUSED),
         (blocked, XEN_DOMINF_BLOCKED),
         (running, XEN_DOMINF_RUNNING),
+        (
+            domain.is_debugged.load(Ordering::Relaxed),
+            XEN_DOMINF_DEBUGGED,
+        ),
     ]
     .into_iter()
     .filter(|(is, _)| *is)

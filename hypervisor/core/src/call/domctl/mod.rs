@@ -7,12 +7,14 @@
 mod affinity;
 mod bitmap;
 mod create;
+mod device;
 mod info;
 mod life;
 mod memory;
 mod others;
 mod sched;
 mod vcpu;
+mod vuart;
 
 pub(super) use bitmap::write as write_bitmap;
 pub(super) use info::describe;
@@ -102,6 +104,11 @@ fn command(cmd: u32) -> Option<Command> {
         XEN_DOMCTL_GETVCPUAFFINITY => affinity::get_vcpu,
         XEN_DOMCTL_SETNODEAFFINITY => affinity::set_node,
         XEN_DOMCTL_GETNODEAFFINITY => affinity::get_node,
+        XEN_DOMCTL_IOMEM_PERMISSION => device::iomem_permission,
+        XEN_DOMCTL_MEMORY_MAPPING => device::memory_mapping,
+        XEN_DOMCTL_BIND_PT_IRQ => device::bind_irq,
+        XEN_DOMCTL_UNBIND_PT_IRQ => device::unbind_irq,
+        XEN_DOMCTL_VUART_OP => vuart::vuart_op,
         other => return others::command(other),
     })
 }

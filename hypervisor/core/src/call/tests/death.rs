@@ -22,14 +22,14 @@ use xen_abi::memory::*;
 use xen_abi::xen::VIRQ_DOM_EXC;
 
 /// A machine whose dom0 listens for `VIRQ_DOM_EXC`.
-struct Stage0 {
-    machine: Machine,
+pub(super) struct Stage0 {
+    pub(super) machine: Machine,
     port: u32,
     free: u64,
 }
 
 impl Stage0 {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut machine = Machine::new();
         let virq = BindVirq {
             virq: VIRQ_DOM_EXC,
@@ -51,15 +51,20 @@ impl Stage0 {
     }
 
     /// True if `VIRQ_DOM_EXC` came since this was last asked.
-    fn told(&self) -> bool {
+    pub(super) fn told(&self) -> bool {
+        self.takes(self.port)
+    }
+
+    /// True if dom0's `port` was raised since this was last asked.
+    pub(super) fn takes(&self, port: u32) -> bool {
         let page = self.machine.guests[0].shared_info();
         let at = core::mem::offset_of!(xen_abi::xen::SharedInfo, evtchn_pending);
-        let word = page.atomic_u64(at + self.port as usize / 64 * 8).unwrap();
-        let bit = 1 << (self.port % 64);
+        let word = page.atomic_u64(at + port as usize / 64 * 8).unwrap();
+        let bit = 1 << (port % 64);
         word.fetch_and(!bit, Ordering::SeqCst) & bit != 0
     }
 
-    fn domain(&self, id: u16) -> Arc<Domain> {
+    pub(super) fn domain(&self, id: u16) -> Arc<Domain> {
         self.machine.sys.domains.get(DomId(id)).unwrap()
     }
 
@@ -74,7 +79,7 @@ impl Stage0 {
         at.store(word, Ordering::SeqCst);
     }
 
-    fn destroy(&mut self, id: u16) -> i64 {
+    pub(super) fn destroy(&mut self, id: u16) -> i64 {
         says(&mut self.machine, XEN_DOMCTL_DESTROYDOMAIN, id, &NONE)
     }
 
@@ -83,7 +88,7 @@ impl Stage0 {
     }
 
     /// It is gone, and all it had is free.
-    fn check_gone(&mut self, id: u16) {
+    pub(super) fn check_gone(&mut self, id: u16) {
         assert_eq!(info(&mut self.machine, id).err(), Some(ESRCH));
         assert_eq!(self.destroy(id), ESRCH);
         assert_eq!(self.machine.sys.frames.free_pages(), self.free);

@@ -97,7 +97,14 @@ pub(super) const NR: u64 = 8;
 
 /// A domain with a vCPU and some pages, paused.
 pub(super) fn build(machine: &mut Machine) -> u16 {
-    let id = create(machine, &plain()).unwrap();
+    build_with(machine, |_| ())
+}
+
+/// As [`build`], created as `change` says.
+pub(super) fn build_with(machine: &mut Machine, change: impl FnOnce(&mut CreateDomain)) -> u16 {
+    let mut config = plain();
+    change(&mut config);
+    let id = create(machine, &config).unwrap();
     let size = 64 << 12;
     let max_memkb = 4 * 64;
     let steps = [
@@ -481,7 +488,7 @@ fn no_arguments() {
     for cmd in [9, 15, 16, 25, 35, 39, 66, 68, 74, 81] {
         answers[cmd] = EINVAL;
     }
-    for cmd in [5, 14, 11, 17, 18, 24, 27, 29, 69, 71, 85] {
+    for cmd in [5, 14, 11, 17, 18, 24, 27, 29, 46, 69, 71, 85] {
         answers[cmd] = 0;
     }
     for cmd in [37, 38, 45, 47, 48, 50, 77, 87, 89] {

@@ -10,10 +10,12 @@
 
 mod control;
 mod death;
+mod device;
 mod domctl;
 mod event;
 mod general;
 mod grant;
+mod hypfs;
 mod memory;
 mod random;
 mod reserve;
