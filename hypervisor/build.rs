@@ -15,6 +15,8 @@ fn main() {
         "-znotext",
         "--build-id=none",
         "--apply-dynamic-relocs",
+        // Cortex-A53: an ADRP at the end of a page may compute a wrong address.
+        "--fix-cortex-a53-843419",
     ] {
         println!("cargo:rustc-link-arg-bins={arg}");
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From the first Rust on the boot CPU to the run loop.
 
+use crate::cpufeature::Features;
 use crate::machine::{Machine, OwnIrqs};
 use crate::mmu::{self, Tables};
 use crate::panic::refuse;
@@ -17,6 +18,8 @@ use hv_core::boot::host_dt::{Gic as GicNode, GicVersion, HostDt, Uart as UartNod
 use hv_core::boot::modules::Modules;
 use hv_core::boot::validate::Tree;
 use hv_core::console::Target;
+use hv_core::cpu::errata::Summary;
+use hv_core::cpu::kind::{CpuList, Kinds};
 use hv_core::domain::create::{GuestGic, GuestHardware};
 use hv_core::domain::{PPI_PHYS_TIMER, PPI_VIRT_TIMER};
 use hv_core::frame::Frames;
@@ -325,14 +328,16 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         machine.frequency / 1000
     );
 
-    let common = smp::common_features();
-    let geometry = Stage2Geometry::for_pa_range(common.pa_range).unwrap_or_else(|| {
+    let features = smp::features(&running);
+    let pa_range = features.iter().map(|f| f.pa_range).min().unwrap_or(0);
+    let vmid16 = features.iter().all(|f| f.vmid16);
+    let kinds = find_kinds(&features, pa_range);
+    let geometry = Stage2Geometry::for_pa_range(pa_range).unwrap_or_else(|| {
         refuse(format_args!(
-            "ID_AA64MMFR0_EL1.PARange {} is not known",
-            common.pa_range
+            "ID_AA64MMFR0_EL1.PARange {pa_range} is not known"
         ))
     });
-    machine::set_vtcr(geometry.vtcr(common.vmid16));
+    machine::set_vtcr(geometry.vtcr(vmid16));
     el2::set_vtcr();
     let sched = Scheduler::new(machine.cpus.len(), machine.frequency);
     running.iter().for_each(|&cpu| sched.set_online(cpu));
@@ -342,7 +347,7 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         frames,
         guest_hw: GuestHardware {
             geometry,
-            vmids: VmidAllocator::new(common.vmid16),
+            vmids: VmidAllocator::new(vmid16),
             gic: guest_gic(&machine.gic),
         },
         domains: Domains::new(),
@@ -352,8 +357,7 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         sched,
         timers: Timers::new(machine.cpus.len()),
         options,
-        id_regs: common.ids.sanitise(),
-        mitigations: common.mitigations,
+        kinds,
         boot_ticks,
     });
     log::debug!("boot CPU is {}", boot_id.0);
@@ -391,6 +395,38 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         console::enable_input();
     }
     run::run()
+}
+
+/// Sorts the CPUs by kind, and says what they are.
+fn find_kinds(features: &[Features], pa_range: u8) -> Kinds {
+    let cpus = features.iter().map(|f| f.cpu.clone()).collect();
+    let kinds = Kinds::new(cpus, pa_range)
+        .unwrap_or_else(|| refuse(format_args!("no CPU says what it is")));
+    for (_, kind) in kinds.iter() {
+        let of_kind = || features.iter().filter(|f| f.cpu.midr == kind.midr);
+        let cpus = of_kind().fold(0, |all, f| all | 1u128 << f.id().0);
+        if let Some(first) = of_kind().next() {
+            log::info!(
+                "CPUs {}: {}{}{}",
+                CpuList(cpus),
+                kind.midr,
+                Summary(kind.midr),
+                first.plan
+            );
+        }
+    }
+    for f in features {
+        if f.frequency != 0 && f.frequency != machine::get().frequency {
+            log::warn!(
+                "CPU {}: its CNTFRQ_EL0 says {} Hz, the machine's timer runs at {} Hz: guests there will keep the \
+                 wrong time (firmware must set it)",
+                f.id().0,
+                f.frequency,
+                machine::get().frequency
+            );
+        }
+    }
+    kinds
 }
 
 fn cpu_list(host: &Host) -> Vec<u64> {

@@ -2,9 +2,13 @@
 //! What this CPU says it is.
 
 use crate::el2;
+use crate::percpu;
 use crate::sysreg::mrs;
+use hv_core::addr::CpuId;
+use hv_core::cpu::kind::Cpu;
+use hv_core::cpu::midr::Midr;
+use hv_core::cpu::speculation::Plan;
 use hv_core::trap::idreg::IdRegs;
-use hv_core::trap::smccc::Mitigations;
 use hv_core::trap::sysreg::SysReg;
 
 /// Reads each register of S3_0_C0_C1_0 to S3_0_C0_C7_7; unallocated ones read as zero.
@@ -27,37 +31,46 @@ fn id_regs() -> IdRegs {
     })
 }
 
-/// What matters of a CPU's features for all of them.
+/// MIDR_EL1.
+pub(crate) fn midr() -> Midr {
+    Midr(mrs!("midr_el1") as u32)
+}
+
+/// What matters of a CPU for all of them.
 #[derive(Clone)]
 pub(crate) struct Features {
-    /// ID registers.
-    pub(crate) ids: IdRegs,
+    /// What guests see of it.
+    pub(crate) cpu: Cpu,
     /// ID_AA64MMFR0_EL1.PARange.
     pub(crate) pa_range: u8,
     /// 16-bit VMIDs (ID_AA64MMFR1_EL1.VMIDBits).
     pub(crate) vmid16: bool,
-    /// What firmware says of the speculation workarounds.
-    pub(crate) mitigations: Mitigations,
+    /// CNTFRQ_EL0.
+    pub(crate) frequency: u64,
+    /// What is done there against speculation.
+    pub(crate) plan: Plan,
 }
 
 impl Features {
     /// This CPU's.
     pub(crate) fn of_this_cpu() -> Self {
+        let (mitigations, plan) = el2::init_mitigations(midr());
         Self {
-            ids: id_regs(),
+            cpu: Cpu {
+                id: percpu::this().id,
+                midr: midr(),
+                id_regs: id_regs(),
+                mitigations,
+            },
             pa_range: (mrs!("id_aa64mmfr0_el1") & 0xf) as u8,
             vmid16: mrs!("id_aa64mmfr1_el1") >> 4 & 0xf == 2,
-            mitigations: el2::init_mitigations(),
+            frequency: platform::timer::cntfrq(),
+            plan,
         }
     }
 
-    /// What both can do, and what either needs.
-    pub(crate) fn combine(self, other: Self) -> Self {
-        Self {
-            ids: self.ids.combine(&other.ids),
-            pa_range: self.pa_range.min(other.pa_range),
-            vmid16: self.vmid16 && other.vmid16,
-            mitigations: self.mitigations.combine(other.mitigations),
-        }
+    /// The number of the CPU.
+    pub(crate) fn id(&self) -> CpuId {
+        self.cpu.id
     }
 }

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use hv_core::addr::{DomId, Gfn, Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, PaRange};
 use hv_core::boot::cmdline::BootScrub;
-use hv_core::boot::dom0_dt::{self, Dom0Layout};
+use hv_core::boot::dom0_dt::{self, Dom0Cpu, Dom0Layout};
 use hv_core::boot::dom0_map::{Dom0Map, V2mFrame};
 use hv_core::boot::dom0_mem::{self, BankAllocator, Payload, Placement};
 use hv_core::boot::dom0_nodes::Fates;
@@ -18,7 +18,7 @@ use hv_core::boot::image::Kernel;
 use hv_core::boot::irq::Irq;
 use hv_core::boot::modules::Module;
 use hv_core::domain::create::{self, GICR_FRAMES};
-use hv_core::domain::vcpu::Start;
+use hv_core::domain::vcpu::{Start, Vcpu};
 use hv_core::domain::{Domain, DomainConfig, GicLayout, PPI_VIRT_TIMER, Role};
 use hv_core::frame::{Frames, Limits};
 use hv_core::hw::CacheOp;
@@ -356,10 +356,17 @@ fn device_tree(
         true => dom0_mem::extended_regions(&host.banks, &used),
         false => Vec::new(),
     };
-    let vcpus: Vec<u64> = domain
+    let like = |vcpu: &Vcpu| {
+        let cpu = vcpu.kind().cpus.trailing_zeros() as usize;
+        machine::get().cpus.get(cpu).copied()
+    };
+    let vcpus: Vec<Dom0Cpu> = domain
         .vcpus()
         .iter()
-        .map(|vcpu| smccc::affinity_of(vcpu.id))
+        .map(|vcpu| Dom0Cpu {
+            affinity: smccc::affinity_of(vcpu.id),
+            like: like(vcpu).unwrap_or(0),
+        })
         .collect();
     let timer = or_refuse!(host.dt.timer());
     let layout = Dom0Layout {

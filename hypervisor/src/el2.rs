@@ -2,10 +2,14 @@
 //! `Hw` by registers: the processor this runs on.
 
 use crate::sysreg::{dsb_sy, isb, mrs, msr};
-use crate::{console, irq, keys, machine, panic, percpu};
+use crate::{console, cpufeature, irq, keys, machine, panic, percpu};
 use core::arch::asm;
-use hv_core::addr::{CpuId, DomId, Gva, Pa, PaRange};
+use core::sync::atomic::{AtomicU64, Ordering};
+use hv_core::addr::{CpuId, DomId, Gva, Ipa, Pa, PaRange};
 use hv_core::boot::cmdline::Params;
+use hv_core::cpu::errata::{self, Workarounds};
+use hv_core::cpu::midr::Midr;
+use hv_core::cpu::speculation::{self, Plan};
 use hv_core::hw::{CacheOp, El1Reg, Hw, SystemOp};
 use hv_core::trap::smccc::{Mitigation, Mitigations};
 use platform::psci::{Psci, Workaround};
@@ -16,17 +20,37 @@ pub(crate) struct El2;
 /// The one.
 pub(crate) static EL2: El2 = El2;
 
-/// Arm DEN 0028, Arm Architecture Calls.
-const SMCCC_ARCH_WORKAROUND_1: u32 = 0x8000_8000;
-const SMCCC_ARCH_WORKAROUND_3: u32 = 0x8000_3fff;
+/// PAR_EL1.PA.
+const PAR_PA: u64 = 0x000f_ffff_ffff_f000;
 /// HCR_EL2.TVM and VSE.
 const HCR_TVM: u64 = 1 << 26;
 const HCR_VSE: u64 = 1 << 8;
 
-/// Bytes of the smallest data cache line.
+/// TCR_EL1.EPD0 and EPD1, SCTLR_EL1.M.
+const TCR_EPD: u64 = 1 << 7 | 1 << 23;
+const SCTLR_M: u64 = 1 << 0;
+
+/// Bytes of the smallest data cache line of the CPUs that have started.
+static DCACHE_LINE: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Bytes of the smallest data cache line of this CPU.
+fn own_dcache_line() -> u64 {
+    4 << (mrs!("ctr_el0") >> 16 & 0xf)
+}
+
+/// Bytes of the smallest data cache line of any CPU: all of them look at what is maintained.
 #[inline]
 fn dcache_line() -> u64 {
-    4 << (mrs!("ctr_el0") >> 16 & 0xf)
+    match DCACHE_LINE.load(Ordering::Relaxed) {
+        u64::MAX => own_dcache_line(),
+        line => line,
+    }
+}
+
+/// True if this CPU has errata that want `workaround`.
+#[inline]
+fn wants(workaround: Workarounds) -> bool {
+    percpu::try_this().is_some_and(|cpu| cpu.workarounds.get().contains(workaround))
 }
 
 /// Bytes that DC ZVA clears, if it may be used.
@@ -50,6 +74,7 @@ macro_rules! by_line {
 impl Hw for El2 {
     fn flush_stage2(&self, vttbr: u64) {
         let current = mrs!("vttbr_el2");
+        let stage1 = (current != vttbr && wants(Workarounds::NO_OUT_OF_CONTEXT_AT)).then(close_stage1);
         // SAFETY: EL2 does not use the EL1&0 regime, so its VTTBR can be another's for a moment.
         unsafe {
             asm!("dsb ishst", options(nostack, preserves_flags));
@@ -68,6 +93,9 @@ impl Hw for El2 {
                 isb();
             }
         }
+        if let Some(stage1) = stage1 {
+            open_stage1(stage1);
+        }
     }
 
     fn cache(&self, range: PaRange, op: CacheOp) {
@@ -75,10 +103,12 @@ impl Hw for El2 {
         // SAFETY: orders accesses and changes nothing.
         unsafe { asm!("dmb sy", options(nostack, preserves_flags)) };
         match op {
-            CacheOp::Clean => by_line!("cvac", range),
+            CacheOp::Clean if !wants(Workarounds::CLEAN_INVALIDATES) => by_line!("cvac", range),
             // To invalidate alone could discard what somebody else wrote: in the rest of a line,
             // or, by one who may only read it, anywhere.
-            CacheOp::CleanInvalidate | CacheOp::Invalidate => by_line!("civac", range),
+            CacheOp::Clean | CacheOp::CleanInvalidate | CacheOp::Invalidate => {
+                by_line!("civac", range)
+            }
         }
         dsb_sy();
     }
@@ -115,8 +145,13 @@ impl Hw for El2 {
     }
 
     fn gva_to_pa(&self, gva: Gva, write: bool) -> Option<Pa> {
-        let par = panic::translate_gva(gva.0, write);
-        (par & 1 == 0).then_some(Pa(par & 0x000f_ffff_ffff_f000 | gva.page_offset()))
+        let par = panic::translate_gva(gva.0, write, false);
+        (par & 1 == 0).then_some(Pa(par & PAR_PA | gva.page_offset()))
+    }
+
+    fn gva_to_ipa(&self, gva: Gva, write: bool) -> Option<Ipa> {
+        let par = panic::translate_gva(gva.0, write, true);
+        (par & 1 == 0).then_some(Ipa(par & PAR_PA | gva.page_offset()))
     }
 
     fn read_el1(&self, reg: El1Reg) -> u64 {
@@ -332,7 +367,7 @@ pub(crate) fn reset_after_panic() {
 pub(crate) fn set_vtcr() {
     // SAFETY: no guest has run here.
     unsafe { msr!("vtcr_el2", machine::vtcr()) };
-    isb();
+    leave_stage2();
 }
 
 /// HCR_EL2 bits that trap what guests do not have, on CPUs that have it: TLOR (limited ordering
@@ -343,36 +378,65 @@ pub(crate) fn hcr_by_feature() -> u64 {
     u64::from(has_lor) << 35 | u64::from(has_ras) << 36
 }
 
+/// Lets no stage-1 translation of the loaded guest's succeed: all fault at level 0. Returns what
+/// [`open_stage1`] wants.
+fn close_stage1() -> (u64, u64) {
+    let (tcr, sctlr) = (mrs!("tcr_el1"), mrs!("sctlr_el1"));
+    // SAFETY: registers of the guest's, which get their values back before it runs.
+    unsafe {
+        msr!("tcr_el1", tcr | TCR_EPD);
+        isb();
+        msr!("sctlr_el1", sctlr | SCTLR_M);
+    }
+    isb();
+    (tcr, sctlr)
+}
+
+/// Gives the guest its registers back.
+fn open_stage1((tcr, sctlr): (u64, u64)) {
+    // SAFETY: the guest's own values, in the opposite order.
+    unsafe {
+        msr!("sctlr_el1", sctlr);
+        isb();
+        msr!("tcr_el1", tcr);
+    }
+    isb();
+}
+
 /// Finds out what firmware mitigates on this CPU, turns on what can stay on, and notes what is to
-/// be called whenever a guest was left. Returns what guests are told.
-pub(crate) fn init_mitigations() -> Mitigations {
-    let Some(psci) = &machine::get().psci else {
-        return Mitigations::default();
-    };
-    let features = psci.arch_features();
+/// be done whenever a guest was left. Returns what guests are told, and the whole.
+pub(crate) fn init_mitigations(midr: Midr) -> (Mitigations, Plan) {
+    let psci = machine::get().psci.as_ref();
     let told = |workaround| match workaround {
         Workaround::Required => Mitigation::Required,
         Workaround::NotRequired => Mitigation::NotRequired,
         Workaround::Unknown => Mitigation::NotSupported,
     };
-    let call = match (features.workaround_3, features.workaround_1) {
-        (Workaround::Required, _) => SMCCC_ARCH_WORKAROUND_3,
-        (_, Workaround::Required) => SMCCC_ARCH_WORKAROUND_1,
-        _ => 0,
-    };
-    percpu::this().workaround.set(call);
-    if features.workaround_2 == Workaround::Required
+    let firmware = psci.map_or(Mitigations::default(), |psci| {
+        let features = psci.arch_features();
+        Mitigations {
+            wa1: told(features.workaround_1),
+            wa2: told(features.workaround_2),
+            wa3: told(features.workaround_3),
+        }
+    });
+    let csv2 = mrs!("id_aa64pfr0_el1") >> 56 & 0xf;
+    let plan = speculation::plan(midr, csv2 as u8, &firmware);
+    let after_guest = u64::from(plan.branches) << 32 | u64::from(plan.call);
+    percpu::this().after_guest.set(after_guest);
+    if let Some(psci) = psci
+        && firmware.wa2 == Mitigation::Required
         && let Err(error) = psci.enable_workaround_2()
     {
         log::warn!("SMCCC_ARCH_WORKAROUND_2: {error:?}");
     }
-    Mitigations {
-        wa1: told(features.workaround_1),
+    let told = Mitigations {
         // On where it is needed. Firmware before SMCCC 1.1 has none to call: were guests told
         // anything else, Linux would make the call at every entry of its kernel.
         wa2: Mitigation::NotRequired,
-        wa3: told(features.workaround_3),
-    }
+        ..firmware
+    };
+    (told, plan)
 }
 
 /// Stage-2 tables of no guest, in which nothing is mapped: as many root tables in a row as there
@@ -423,6 +487,12 @@ pub(crate) fn take_serror() -> Option<u64> {
 
 /// What every CPU sets before it runs a guest.
 pub(crate) fn init_cpu() {
+    let workarounds = errata::workarounds(cpufeature::midr());
+    percpu::this().workarounds.set(workarounds);
+    if workarounds.contains(Workarounds::DEVICE_LOADS_ACQUIRE) {
+        platform::mmio::make_loads_acquire();
+    }
+    DCACHE_LINE.fetch_min(own_dcache_line(), Ordering::Relaxed);
     let has_fgt = mrs!("id_aa64mmfr0_el1") >> 56 & 0xf != 0;
     let has_hcx = mrs!("id_aa64mmfr1_el1") >> 40 & 0xf != 0;
     let has_fgt2 = mrs!("id_aa64mmfr0_el1") >> 56 & 0xf >= 2;

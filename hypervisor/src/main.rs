@@ -47,7 +47,7 @@ core::arch::global_asm!(
     EXIT_SERROR = const run::EXIT_SERROR,
     EXIT_SYNC32 = const run::EXIT_SYNC32,
     PERCPU_EMERGENCY = const offset_of!(percpu::PerCpu, emergency_stack),
-    PERCPU_WORKAROUND = const offset_of!(percpu::PerCpu, workaround),
+    PERCPU_AFTER_GUEST = const offset_of!(percpu::PerCpu, after_guest),
     EMERGENCY_SIZE = const boot::Stacks::EMERGENCY,
     FATAL_SIZE = const panic::FATAL_SIZE,
 );

@@ -33,16 +33,17 @@ macro_rules! print {
 unsafe extern "C" {
     fn probe_read(addr: usize) -> u64;
     fn probe_read_fixup();
-    fn translate(gva: u64, write: bool) -> u64;
+    fn translate(gva: u64, how: u64) -> u64;
     fn translate_fixup();
 }
 
-/// PAR_EL1 after `AT S12E1R` or `AT S12E1W` of `gva`; all ones, which says "failed", if the bus
+/// PAR_EL1 after `AT S12E1R` or `AT S12E1W` of `gva`, or `AT S1E1R` or `AT S1E1W`; all ones, which says "failed", if the bus
 /// refused the walk. PAR_EL1 itself stays the guest's.
 #[inline]
-pub(crate) fn translate_gva(gva: u64, write: bool) -> u64 {
+pub(crate) fn translate_gva(gva: u64, write: bool, stage1_only: bool) -> u64 {
+    let how = u64::from(write) | u64::from(stage1_only) << 1;
     // SAFETY: an abort in it has a fixup.
-    unsafe { translate(gva, write) }
+    unsafe { translate(gva, how) }
 }
 
 /// Where to go on after a fault at `pc`, if that is foreseen.

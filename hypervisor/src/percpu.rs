@@ -5,13 +5,17 @@ use crate::sysreg::{mrs, msr};
 use core::cell::Cell;
 use core::marker::PhantomData;
 use hv_core::addr::CpuId;
+use hv_core::cpu::errata::Workarounds;
 
 /// One CPU's data. Other CPUs never see it: what they share lives in `hv_core::System`.
 pub(crate) struct PerCpu {
     /// Top of the stack that a fault in EL2 is told on. First: assembly reads it.
     pub(crate) emergency_stack: u64,
-    /// The SMCCC_ARCH_WORKAROUND to call when a guest was left, or 0. Assembly reads it.
-    pub(crate) workaround: Cell<u32>,
+    /// What is done when a guest was left, against what it trained: the SMCCC_ARCH_WORKAROUND to
+    /// call, or 0, and in the upper half a number of branches. Assembly reads it.
+    pub(crate) after_guest: Cell<u64>,
+    /// What is done about errata.
+    pub(crate) workarounds: Cell<Workarounds>,
     /// Its number.
     pub(crate) id: CpuId,
     /// Its affinity, as in MPIDR_EL1.
@@ -36,7 +40,8 @@ impl PerCpu {
     pub(crate) fn new(id: CpuId, mpidr: u64, emergency_stack: u64) -> Self {
         Self {
             emergency_stack,
-            workaround: Cell::new(0),
+            after_guest: Cell::new(0),
+            workarounds: Cell::new(Workarounds::empty()),
             id,
             mpidr,
             vtimer_active: Cell::new(false),

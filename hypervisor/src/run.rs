@@ -302,15 +302,11 @@ fn load(cpu: &PerCpu, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
     let hcr = (context.sys.hcr_el2 | el2::hcr_by_feature()) & !native_wfx;
     // SAFETY: the registers of the EL1&0 regime, which EL2 does not use.
     unsafe {
-        msr!("vttbr_el2", domain.p2m.vttbr());
         msr!("hcr_el2", hcr);
         msr!("vmpidr_el2", smccc::vmpidr(vcpu.id));
         msr!("cntvoff_el2", domain.cntvoff);
     }
     isb();
-    if domain.is_newcomer(vcpu.id, cpu.id) {
-        el2::flush_stage1_local();
-    }
     let held = domain.vgic.ppi_hw_active(vcpu.id, PPI_VIRT_TIMER);
     if cpu.vtimer_active.replace(held) != held {
         gic.set_active(machine::get().irqs.virt_timer, held);
@@ -324,4 +320,12 @@ fn load(cpu: &PerCpu, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
     context::load(&context.sys, &context.fp);
     el2::switch_vdisr(&mut 0, context.sys.vdisr_el2);
     isb();
+    // Its tables last: as long as stage 2 translates nothing (`el2::leave_stage2`), no AT that is
+    // executed by speculation can bring together what is not of one guest (errata 1319367, 1319537).
+    // SAFETY: the domain lives as long as the vCPU is loaded.
+    unsafe { msr!("vttbr_el2", domain.p2m.vttbr()) };
+    isb();
+    if domain.is_newcomer(vcpu.id, cpu.id) {
+        el2::flush_stage1_local();
+    }
 }

@@ -25,25 +25,23 @@ unsafe extern "C" {
     fn secondary_entry();
 }
 
-/// What the CPUs so far have in common.
-static COMMON: Lock<Option<Features>, { rank::CONSOLE }> = Lock::new(None);
+/// What the CPUs so far are like.
+static FEATURES: Lock<Vec<Features>, { rank::DOMAINS }> = Lock::new(Vec::new());
 /// The number of the CPU that is being started, until it has arrived or was given up.
 static AWAITED: AtomicU32 = AtomicU32::new(NOBODY);
 const NOBODY: u32 = u32::MAX;
 
-/// Adds this CPU's features to what all have in common.
+/// Says what this CPU is like.
 pub(crate) fn contribute_features() {
     let own = Features::of_this_cpu();
-    let mut common = COMMON.lock();
-    *common = Some(match common.take() {
-        Some(others) => others.combine(own),
-        None => own,
-    });
+    FEATURES.lock().push(own);
 }
 
-/// What all CPUs have in common.
-pub(crate) fn common_features() -> Features {
-    COMMON.lock().clone().unwrap_or_else(Features::of_this_cpu)
+/// What those of the CPUs that run are like.
+pub(crate) fn features(running: &[CpuId]) -> Vec<Features> {
+    let mut all = FEATURES.lock().clone();
+    all.retain(|features| running.contains(&features.id()));
+    all
 }
 
 /// Starts the CPUs but this one, at most `limit` in all; returns those that run, this one
@@ -132,7 +130,6 @@ extern "C" fn secondary_main() -> ! {
     while machine::try_system().is_none() {
         core::hint::spin_loop();
     }
-    el2::set_vtcr();
     el2::set_vtcr();
     run::run()
 }

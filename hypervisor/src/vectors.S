@@ -66,8 +66,8 @@ guest_exit:
     str     x30, [x0, #240]
     stp     x2, x3, [x0, #{REGS_PC}]
     mrs     x2, tpidr_el2               // no branch the guest may have trained before this
-    ldr     w0, [x2, #{PERCPU_WORKAROUND}]
-    cbnz    w0, 2f
+    ldr     x0, [x2, #{PERCPU_AFTER_GUEST}]
+    cbnz    x0, 2f
 1:  ldp     x29, x30, [sp, #16]
     ldp     x27, x28, [sp, #32]
     ldp     x25, x26, [sp, #48]
@@ -78,8 +78,17 @@ guest_exit:
     mov     x0, x1
     ret
 2:  mov     x19, x1
+    lsr     x20, x0, #32
+    mov     w0, w0
+    cbz     w0, 3f
     smc     #0                          // SMCCC 1.1: x4 and up are kept
-    mov     x1, x19
+3:  cbz     x20, 6f
+4:  b       5f                          // as many taken branches as the history has room for
+5:  subs    x20, x20, #1
+    b.ne    4b
+    dsb     nsh
+    isb
+6:  mov     x1, x19
     b       1b
 
 // extern "C" fn enter_guest(regs: *mut Regs) -> exit kind
@@ -221,19 +230,25 @@ probe_read:
 probe_read_fixup:
     ret
 
-// extern "C" fn translate(gva, write) -> PAR_EL1: a guest's tables may lie where the bus answers
-// with an error, which arrives here.
+// extern "C" fn translate(gva, how) -> PAR_EL1: a guest's tables may lie where the bus answers
+// with an error, which arrives here. how: 1 = to write, 2 = stage 1 only.
 .global translate
 translate:
     mrs     x2, par_el1
     mrs     x3, tpidr_el0
     mrs     x4, tpidrro_el0
     mrs     x5, tpidr_el1
-    cbnz    x1, 1f
+    tbnz    x1, #1, 2f
+    tbnz    x1, #0, 1f
     at      s12e1r, x0
-    b       2f
+    b       4f
 1:  at      s12e1w, x0
-2:  isb
+    b       4f
+2:  tbnz    x1, #0, 3f
+    at      s1e1r, x0
+    b       4f
+3:  at      s1e1w, x0
+4:  isb
     mrs     x0, par_el1
     msr     par_el1, x2
     ret

@@ -23,7 +23,7 @@ extern crate alloc;
 mod barrier;
 pub mod board;
 pub mod gic;
-mod mmio;
+pub mod mmio;
 pub mod psci;
 pub mod timer;
 pub mod uart;

@@ -6,6 +6,16 @@
 //! interrupt controller are made to be written by all CPUs concurrently.
 
 use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// Loads acquire: set where a CPU has Cortex-A57 erratum 832075.
+static LOADS_ACQUIRE: AtomicBool = AtomicBool::new(false);
+
+/// Makes loads of registers acquire from now on, on all CPUs: plain ones beside exclusives may
+/// deadlock (Cortex-A57 erratum 832075).
+pub fn make_loads_acquire() {
+    LOADS_ACQUIRE.store(true, Ordering::Relaxed);
+}
 
 /// A mapped block of registers; accesses are checked to lie inside it.
 #[derive(Clone, Copy, Debug)]
@@ -15,13 +25,18 @@ pub(crate) struct Mmio {
 }
 
 macro_rules! read {
-    ($name:ident, $type:ty) => {
+    ($name:ident, $type:ty, $atomic:ty) => {
         /// Reads the register at `offset`.
         #[inline]
         pub(crate) fn $name(&self, offset: usize) -> $type {
+            let at = self.at::<$type>(offset);
+            if LOADS_ACQUIRE.load(Ordering::Relaxed) {
+                // SAFETY: as below; LDAR is a load like another to a device.
+                return unsafe { <$atomic>::from_ptr(at) }.load(Ordering::Acquire);
+            }
             // SAFETY: `at` returns an aligned address inside the block, which the maker of `self`
             // promised to be mapped registers.
-            unsafe { self.at::<$type>(offset).read_volatile() }
+            unsafe { at.read_volatile() }
         }
     };
 }
@@ -73,8 +88,8 @@ impl Mmio {
         ptr::with_exposed_provenance_mut(self.base + offset)
     }
 
-    read!(read32, u32);
-    read!(read64, u64);
+    read!(read32, u32, AtomicU32);
+    read!(read64, u64, AtomicU64);
     write!(write8, u8);
     write!(write32, u32);
     write!(write64, u64);
@@ -142,6 +157,16 @@ mod tests {
         regs.write8(13, 0xaa);
         assert_eq!(regs.read32(12), 0x1122_aa44);
         assert_eq!(regs.sub(8, 8).read32(4), 0x1122_aa44);
+    }
+
+    #[test]
+    fn loads_that_acquire_read_the_same() {
+        let memory = FakeRegisters::new(16);
+        let regs = memory.mmio();
+        regs.write64(8, 0x1122_3344_5566_7788);
+        super::make_loads_acquire();
+        assert_eq!(regs.read32(12), 0x1122_3344);
+        assert_eq!(regs.read64(8), 0x1122_3344_5566_7788);
     }
 
     #[test]

@@ -11,6 +11,8 @@
     clippy::panic
 )]
 
+use crate::addr::Gva;
+use crate::cpu::errata::Workarounds;
 use crate::current::Current;
 use crate::domain::create::map_gicv;
 use crate::hw::El1Reg;
@@ -57,8 +59,19 @@ pub fn handle_sync(cur: &mut Current<'_>, syndrome: Syndrome) {
             wait(cur, wfx);
         }
         Exit::SysReg(access) => system_register(cur, access, esr),
-        Exit::DataAbort(abort) => data_abort(cur, abort, syndrome),
-        Exit::InstrAbort(abort) => instr_abort(cur, abort, syndrome),
+        Exit::DataAbort(abort) => {
+            let write = abort.write() && !abort.cache_maintenance();
+            let doubtful = matches!(abort.fault(), Fault::Translation { .. }) && !abort.s1ptw();
+            if let Some(syndrome) = believed(cur, syndrome, doubtful, write) {
+                data_abort(cur, abort, syndrome);
+            }
+        }
+        Exit::InstrAbort(abort) => {
+            let doubtful = matches!(abort.fault(), Fault::Translation { .. }) && !abort.s1ptw();
+            if let Some(syndrome) = believed(cur, syndrome, doubtful, false) {
+                instr_abort(cur, abort, syndrome);
+            }
+        }
         Exit::ConditionFailed => step_over(cur, esr),
         Exit::SError { .. } => handle_serror(cur, syndrome.esr),
         Exit::Hvc64 { .. } => {
@@ -102,7 +115,7 @@ fn wait(cur: &mut Current<'_>, wfx: Wfx) {
 
 fn smccc_call(cur: &mut Current<'_>) {
     let [x0, x1, x2, x3, ..] = cur.regs.x;
-    match smccc::decode(&[x0, x1, x2, x3], &cur.sys.mitigations) {
+    match smccc::decode(&[x0, x1, x2, x3], &cur.vcpu.kind().mitigations) {
         smccc::SmcccCall::Return(value) => cur.regs.set(0, value),
         smccc::SmcccCall::Return4(values) => {
             for (n, value) in (0u8..).zip(values) {
@@ -156,7 +169,7 @@ fn system_register(cur: &mut Current<'_>, access: SysRegAccess, esr: Esr) {
     };
     let caller = Caller { el0, cntkctl };
     let value = cur.regs.get(access.rt);
-    match sysreg::classify(access, caller, &cur.sys.id_regs) {
+    match sysreg::classify(access, caller, &cur.vcpu.kind().id_regs) {
         SysRegAction::Read(value) => cur.regs.set(access.rt, value),
         SysRegAction::WriteIgnore => {}
         SysRegAction::Undef => {
@@ -223,6 +236,27 @@ fn write_vm_register(cur: &mut Current<'_>, reg: VmReg, value: u64) {
 
 // --- aborts ---------------------------------------------------------------------------------
 
+/// What really happened, if it is a doubtful fault of stage 2 on a CPU that reports one where stage 1
+/// has a fault (Cortex-A57 erratum 834220): stage 1 is asked for the address. `None` if it has
+/// none: then the guest tries again, and takes its own fault.
+fn believed(
+    cur: &Current<'_>,
+    syndrome: Syndrome,
+    doubtful: bool,
+    write: bool,
+) -> Option<Syndrome> {
+    let workarounds = cur.vcpu.kind().workarounds;
+    if !doubtful || !workarounds.contains(Workarounds::STAGE2_FAULT_DOUBTED) {
+        return Some(syndrome);
+    }
+    let ipa = cur.sys.hw.gva_to_ipa(Gva(syndrome.far), write)?;
+    Some(Syndrome {
+        // FIPA, bits 43:4.
+        hpfar: ipa.0 >> 12 << 4,
+        ..syndrome
+    })
+}
+
 fn data_abort(cur: &mut Current<'_>, abort: DataAbort, syndrome: Syndrome) {
     let ipa = abort.ipa(syndrome.hpfar, syndrome.far);
     if abort.fault() == Fault::External {
@@ -267,7 +301,7 @@ fn data_abort(cur: &mut Current<'_>, abort: DataAbort, syndrome: Syndrome) {
 
 /// True if the access at `far` would work now. For faults that do not tell the IPA.
 fn retranslates(cur: &Current<'_>, far: u64, write: bool) -> bool {
-    let gva = crate::addr::Gva(far);
+    let gva = Gva(far);
     let hw = cur.sys.hw;
     cur.domain
         .p2m
@@ -345,7 +379,7 @@ fn emulate_instruction(cur: &mut Current<'_>, far: u64, ipa: crate::addr::Ipa) -
     }
     let mut word = [0; 4];
     cur.memory()
-        .read_bytes(crate::addr::Gva(cur.regs.pc), &mut word)
+        .read_bytes(Gva(cur.regs.pc), &mut word)
         .ok()?;
     let operation = insn::decode(u32::from_le_bytes(word))?;
     let sp = if cur.regs.pstate & 1 == 0 {

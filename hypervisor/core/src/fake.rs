@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A machine for host tests: RAM in a host buffer, a processor that only takes notes.
 
-use crate::addr::{CpuId, DomId, Gva, Pa, PaRange};
+use crate::addr::{CpuId, DomId, Gva, Ipa, Pa, PaRange};
 use crate::boot::cmdline::Params;
 use crate::hw::{CacheOp, DirectMap, El1Reg, Hw, SystemOp};
 use std::boxed::Box;
@@ -196,6 +196,10 @@ impl Hw for FakeHw {
         let pages = self.mappings.lock().expect("mappings");
         let &(_, pa, writable) = pages.iter().find(|p| p.0 == gva.0 & !0xfff)?;
         (writable || !write).then_some(Pa(pa | gva.page_offset()))
+    }
+    fn gva_to_ipa(&self, gva: Gva, write: bool) -> Option<Ipa> {
+        // What the tests map has one address at both stages.
+        self.gva_to_pa(gva, write).map(|pa| Ipa(pa.0))
     }
     fn read_el1(&self, reg: El1Reg) -> u64 {
         let regs = self.el1.lock().expect("el1");

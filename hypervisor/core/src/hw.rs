@@ -4,7 +4,7 @@
 //! All methods take `&self` and none returns an error a guest could cause. Physical memory is
 //! not behind it but in a [`DirectMap`], since it is touched on every path.
 
-use crate::addr::{CpuId, DomId, Gva, Pa, PaRange};
+use crate::addr::{CpuId, DomId, Gva, Ipa, Pa, PaRange};
 use crate::boot::cmdline::Params;
 
 /// Cache maintenance by address, to the point of coherency.
@@ -64,6 +64,8 @@ pub trait Hw: Sync {
     fn scrub(&self, range: PaRange);
     /// Translates with the running vCPU's stage 1 and stage 2 as EL1 would (`AT S12E1R`/`W`).
     fn gva_to_pa(&self, gva: Gva, write: bool) -> Option<Pa>;
+    /// Translates with the running vCPU's stage 1 alone (`AT S1E1R`/`W`).
+    fn gva_to_ipa(&self, gva: Gva, write: bool) -> Option<Ipa>;
     /// Reads a register of the running vCPU.
     fn read_el1(&self, reg: El1Reg) -> u64;
     /// Writes a register of the running vCPU.

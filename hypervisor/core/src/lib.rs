@@ -33,6 +33,7 @@ pub mod addr;
 pub mod boot;
 pub mod call;
 pub mod console;
+pub mod cpu;
 pub mod current;
 pub mod domain;
 pub mod event;

@@ -3,6 +3,7 @@
 
 use crate::addr::DomId;
 use crate::boot::cmdline::{Options, Params};
+use crate::cpu::kind::Kinds;
 use crate::domain::Domain;
 use crate::domain::create::GuestHardware;
 use crate::frame::Frames;
@@ -10,8 +11,6 @@ use crate::hw::{DirectMap, Hw};
 use crate::sched::Scheduler;
 use crate::sync::{Lock, rank};
 use crate::timer::Timers;
-use crate::trap::idreg::IdRegs;
-use crate::trap::smccc::Mitigations;
 use crate::vdev::vpl011::Vpl011;
 use crate::vgic::{MAX_SPIS, NR_PRIVATE};
 use crate::virq::GlobalVirqs;
@@ -47,10 +46,8 @@ pub struct System {
     pub params: Lock<Params, { rank::DOMAIN }>,
     /// The command line's options.
     pub options: Options<'static>,
-    /// ID registers as guests see them.
-    pub id_regs: IdRegs,
-    /// What firmware mitigates.
-    pub mitigations: Mitigations,
+    /// Kinds of CPU.
+    pub kinds: Kinds,
     /// When Xenolith started, in ticks.
     pub boot_ticks: u64,
 }

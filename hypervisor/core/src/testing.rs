@@ -10,6 +10,8 @@
 
 use crate::addr::{CpuId, DomId, PaRange};
 use crate::boot::cmdline::{Options, Params};
+use crate::cpu::kind::{Cpu, Kinds};
+use crate::cpu::midr::Midr;
 use crate::domain::create::{GuestGic, GuestHardware};
 use crate::domain::{Domain, DomainConfig, GicLayout, Role};
 use crate::fake::FakeHw;
@@ -21,6 +23,7 @@ use crate::system::{Domains, IrqOwners, System};
 use crate::timer::Timers;
 use crate::trap::idreg::IdRegs;
 use crate::trap::smccc::Mitigations;
+use crate::trap::sysreg::SysReg;
 use crate::vgic::{Model, Vgic, VgicConfig};
 use crate::virq::GlobalVirqs;
 use alloc::boxed::Box;
@@ -41,6 +44,50 @@ pub fn system_of(
     nr_cpus: usize,
     guest_hw: GuestHardware,
 ) -> (&'static FakeHw, &'static System) {
+    system_with(ram, nr_cpus, guest_hw, one_kind())
+}
+
+/// A Juno's: two Cortex-A72 and four Cortex-A53.
+pub fn juno(ram: PaRange) -> (&'static FakeHw, &'static System) {
+    system_with(ram, 6, guest_hw(), Kinds::new(juno_cpus(), 2).unwrap())
+}
+
+/// MIDR_EL1 of the cores of a Juno r2.
+pub const A72: Midr = Midr(0x410f_d080);
+/// See [`A72`].
+pub const A53: Midr = Midr(0x410f_d033);
+
+/// The CPUs of a Juno r2.
+pub fn juno_cpus() -> Vec<Cpu> {
+    let cores = [A72, A72, A53, A53, A53, A53];
+    (0..).zip(cores).map(|(n, midr)| cpu(n, midr)).collect()
+}
+
+fn cpu(n: u32, midr: Midr) -> Cpu {
+    // ID_AA64MMFR0_EL1: 40 or 44 bits of addresses.
+    let mmfr0 = if midr == A72 { 0x1124 } else { 0x1122 };
+    Cpu {
+        id: CpuId(n),
+        midr,
+        id_regs: IdRegs::from_reader(|reg| match reg {
+            SysReg(0xc038) => mmfr0,
+            _ => 0,
+        }),
+        mitigations: Mitigations::default(),
+    }
+}
+
+/// CPUs of one kind.
+pub fn one_kind() -> Kinds {
+    Kinds::new(alloc::vec![cpu(0, A53)], 5).unwrap()
+}
+
+fn system_with(
+    ram: PaRange,
+    nr_cpus: usize,
+    guest_hw: GuestHardware,
+    kinds: Kinds,
+) -> (&'static FakeHw, &'static System) {
     let hw = FakeHw::leak(ram.start.0, ram.size());
     let frames = Frames::new(hw.ram.map, hw, &[ram], &[]).unwrap();
     let sys: &'static System = Box::leak(Box::new(System {
@@ -55,8 +102,7 @@ pub fn system_of(
         sched: Scheduler::new(nr_cpus, 62_500_000),
         timers: Timers::new(nr_cpus),
         options: Options::parse("console=dtuart noreboot"),
-        id_regs: IdRegs::from_reader(|_| 0),
-        mitigations: Mitigations::default(),
+        kinds,
         boot_ticks: 0,
     }));
     for cpu in 0..nr_cpus as u32 {

@@ -42,8 +42,8 @@ pub struct Dom0Layout<'a> {
     pub grant_region: PaRange,
     /// Where it may map other pages.
     pub extended_regions: &'a [PaRange],
-    /// The affinity of each of its vCPUs, as in VMPIDR_EL2.
-    pub vcpus: &'a [u64],
+    /// Its vCPUs.
+    pub vcpus: &'a [Dom0Cpu],
     /// Its ramdisk.
     pub initrd: Option<PaRange>,
     /// Its kernel's command line.
@@ -56,6 +56,15 @@ pub struct Dom0Layout<'a> {
     pub timer: &'a Timer,
     /// The INTID of the PPI that tells it of events.
     pub event_ppi: u32,
+}
+
+/// A vCPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dom0Cpu {
+    /// Its affinity, as in VMPIDR_EL2.
+    pub affinity: u64,
+    /// The affinity of a CPU of the host's of its kind.
+    pub like: u64,
 }
 
 /// A range of the layout that the root's cells cannot say.
@@ -262,12 +271,15 @@ impl Writer<'_> {
 
     fn cpus(&mut self) {
         let cpus = self.host.cpus().unwrap_or_default();
-        let like = cpus.iter().find(|cpu| cpu.available);
+        let available = || cpus.iter().filter(|cpu| cpu.available);
         self.out
             .begin_node("cpus")
             .prop_cells("#address-cells", &[1])
             .prop_cells("#size-cells", &[0]);
-        for &affinity in self.layout.vcpus {
+        for &Dom0Cpu { affinity, like } in self.layout.vcpus {
+            let like = available()
+                .find(|cpu| cpu.mpidr == like)
+                .or_else(|| available().next());
             self.out
                 .begin_node(&format!("cpu@{affinity:x}"))
                 .prop_str("compatible", like.map_or("arm,armv8", |cpu| cpu.compatible))
@@ -277,6 +289,10 @@ impl Writer<'_> {
             let hz = like.and_then(|cpu| u32::try_from(cpu.clock_frequency?).ok());
             if let Some(hz) = hz {
                 self.out.prop_cells("clock-frequency", &[hz]);
+            }
+            // How fast it is beside the others.
+            if let Some(capacity) = like.and_then(|cpu| cpu.capacity) {
+                self.out.prop_cells("capacity-dmips-mhz", &[capacity]);
             }
             self.out.end_node();
         }

@@ -95,6 +95,8 @@ pub struct Cpu<'d> {
     pub enable: EnableMethod<'d>,
     /// Its `clock-frequency`, in Hz.
     pub clock_frequency: Option<u64>,
+    /// Its `capacity-dmips-mhz`.
+    pub capacity: Option<u32>,
     /// False if `status` says that it is not to be used.
     pub available: bool,
 }
@@ -411,6 +413,7 @@ fn cpu<'d>(node: Node<'d>) -> Option<Cpu<'d>> {
         compatible: node.compatible().next().unwrap_or_default(),
         enable,
         clock_frequency: node.number("clock-frequency"),
+        capacity: node.u32("capacity-dmips-mhz"),
         available: node.is_available(),
     })
 }

@@ -24,8 +24,6 @@ use crate::sync::Lock;
 use crate::system::{Domains, IrqOwners, System};
 use crate::testing;
 use crate::timer::Timers;
-use crate::trap::idreg::IdRegs;
-use crate::trap::smccc::Mitigations;
 use crate::vgic::{Model, Vgic, VgicConfig};
 use crate::virq::GlobalVirqs;
 use alloc::boxed::Box;
@@ -80,8 +78,7 @@ impl Machine {
             sched: Scheduler::new(1, 62_500_000),
             timers: Timers::new(1),
             options: Options::parse("console=dtuart noreboot"),
-            id_regs: IdRegs::from_reader(|_| 0),
-            mitigations: Mitigations::default(),
+            kinds: testing::one_kind(),
             boot_ticks: 0,
         }));
         sys.sched.set_online(CpuId(0));

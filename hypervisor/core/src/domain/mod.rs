@@ -207,7 +207,7 @@ impl Domain {
         let (frames, maptrack) = (config.max_grant_frames, config.max_maptrack_frames);
         let grants = GrantTable::new(sys, config.id, frames, maptrack)?;
         let cpus: Vec<CpuId> = sys.sched.online().collect();
-        let mut homes = cpus.into_iter().cycle();
+        let mut homes = of_its_kinds(sys, &config, cpus).into_iter().cycle();
         let mut home = || homes.next().unwrap_or_default();
         Ok(Arc::new_cyclic(|domain| Self {
             id: config.id,
@@ -248,6 +248,7 @@ impl Domain {
             has_vcpus: AtomicBool::new(true),
             all_vcpus: (0..config.nr_vcpus)
                 .map(|n| Arc::new(Vcpu::new(sys, domain.clone(), n, home())))
+                .inspect(stay_on_its_kind)
                 .collect(),
         }))
     }
@@ -373,6 +374,27 @@ impl Domain {
     pub fn xen_pages_unmapped(&self, gfn: Gfn, nr: u64) {
         self.shared_info.unmapped(self, gfn, nr);
         self.grants.unmapped(self, gfn, nr);
+    }
+}
+
+/// Those of `cpus` that the vCPUs of a new domain may be at home on. The hardware domain's are
+/// spread over all kinds of CPU, another domain's are of one kind.
+fn of_its_kinds(sys: &System, config: &DomainConfig, mut cpus: Vec<CpuId>) -> Vec<CpuId> {
+    if sys.kinds.are_several() && !config.role.hardware {
+        let set = |cpu: &CpuId| 1u128.checked_shl(cpu.0).unwrap_or(0);
+        let all = cpus.iter().fold(0, |all, cpu| all | set(cpu));
+        if let Some(kind) = sys.kinds.least_used(all, config.nr_vcpus) {
+            cpus.retain(|cpu| sys.kinds.get(kind).cpus & set(cpu) != 0);
+        }
+    }
+    cpus
+}
+
+/// A vCPU never runs on another kind of CPU than its own.
+fn stay_on_its_kind(vcpu: &Arc<Vcpu>) {
+    if vcpu.sys.kinds.are_several() {
+        let (sched, hw) = (&vcpu.sys.sched, vcpu.sys.hw);
+        sched.set_affinity(hw, vcpu, vcpu.kind().cpus);
     }
 }
 

@@ -5,6 +5,7 @@ use super::Domain;
 use super::context::Context;
 use super::runstate::RunstateArea;
 use crate::addr::{CpuId, Gfn, PAGE_SIZE, PaRange};
+use crate::cpu::kind::{Kind, KindId};
 use crate::event::EventDomain;
 use crate::hw::CacheOp;
 use crate::p2m::RamScan;
@@ -15,7 +16,7 @@ use crate::timer::Purpose;
 use crate::trap::timer::PhysTimer;
 use alloc::sync::{Arc, Weak};
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Registers that belong to whoever runs the vCPU, or else to whoever holds it stopped.
 pub struct VcpuCell(UnsafeCell<Context>);
@@ -47,6 +48,8 @@ pub struct Vcpu {
     pub domain: Weak<Domain>,
     /// Where everything is.
     pub sys: &'static System,
+    /// The kind of CPU it is of.
+    kind: AtomicU8,
     /// Its registers.
     pub context: VcpuCell,
     /// The scheduler's part.
@@ -68,12 +71,15 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
-    /// A vCPU that is down until [`Vcpu::start`].
+    /// A vCPU that is down until [`Vcpu::start`], of the kind of the CPU `home`.
     pub fn new(sys: &'static System, domain: Weak<Domain>, id: u32, home: CpuId) -> Self {
+        let kind = sys.kinds.of_first(set_of(home)).unwrap_or_default();
+        sys.kinds.enter(kind);
         Self {
             id,
             domain,
             sys,
+            kind: AtomicU8::new(kind.0),
             context: VcpuCell(UnsafeCell::new(Context::reset(0, 0))),
             sched: SchedState::new(pause::DOWN | pause::PAUSED, home),
             ptimer: Lock::new(PhysTimer::default()),
@@ -85,6 +91,45 @@ impl Vcpu {
             initialised: AtomicBool::new(false),
             poll_port: AtomicU32::new(0),
         }
+    }
+
+    /// The kind of CPU it is of: what it sees, and where it runs.
+    #[inline]
+    pub fn kind(&self) -> &'static Kind {
+        self.sys.kinds.get(self.kind_id())
+    }
+
+    fn kind_id(&self) -> KindId {
+        KindId(self.kind.load(Ordering::Relaxed))
+    }
+
+    /// Lets it run on `cpus` alone, as far as they are of its kind; returns which those are. If
+    /// none is, it becomes of another kind, as long as it has never run; else `None`, and nothing
+    /// changes. As [`while_stopped`](Self::while_stopped).
+    pub fn restrict(self: &Arc<Self>, cpus: u128) -> Option<u128> {
+        let (sched, hw) = (&self.sys.sched, self.sys.hw);
+        let allowed = cpus & self.kind().cpus;
+        if allowed != 0 {
+            sched.set_affinity(hw, self, allowed);
+            return Some(allowed);
+        }
+        let online = sched.online().fold(0, |set, cpu| set | set_of(cpu));
+        let kind = self.sys.kinds.of_first(cpus & online)?;
+        if self.is_initialised() {
+            return None;
+        }
+        let changed = self.while_stopped(|_| {
+            // Another CPU may have started it meanwhile.
+            let changes = !self.is_initialised();
+            if changes {
+                self.sys.kinds.leave(self.kind_id());
+                self.kind.store(kind.0, Ordering::Relaxed);
+                self.sys.kinds.enter(kind);
+                sched.set_affinity(hw, self, cpus & self.kind().cpus);
+            }
+            changes
+        });
+        (changed == Some(true)).then(|| cpus & self.kind().cpus)
     }
 
     /// True once started and not stopped by itself.
@@ -304,4 +349,15 @@ impl Vcpu {
             _ => self.sys.timers.cancel(self.sys.hw, &purpose),
         }
     }
+}
+
+impl Drop for Vcpu {
+    fn drop(&mut self) {
+        self.sys.kinds.leave(self.kind_id());
+    }
+}
+
+/// `cpu` as a set.
+fn set_of(cpu: CpuId) -> u128 {
+    1u128.checked_shl(cpu.0).unwrap_or(0)
 }

@@ -280,6 +280,17 @@ impl IdRegs {
         })
     }
 
+    /// With no more physical address bits than ID_AA64MMFR0_EL1.PARange = `most`.
+    #[must_use]
+    pub fn with_pa_range(mut self, most: u8) -> Self {
+        const MMFR0: SysReg = SysReg::new(3, 0, 0, 7, 0);
+        if let Some(slot) = index(MMFR0).and_then(|n| self.0.get_mut(n)) {
+            let own = *slot & 0xf;
+            *slot = *slot & !0xf | own.min(u64::from(most & 0xf));
+        }
+        self
+    }
+
     /// The value of `reg`; 0 where the space has no register, `None` outside of it.
     pub fn read(&self, reg: SysReg) -> Option<u64> {
         self.0.get(index(reg)?).copied()

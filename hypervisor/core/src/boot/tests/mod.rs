@@ -6,7 +6,7 @@ mod broken;
 mod corpus;
 mod virt;
 
-use super::dom0_dt::{self, Dom0Layout};
+use super::dom0_dt::{self, Dom0Cpu, Dom0Layout};
 use super::dom0_map::Dom0Map;
 use super::dom0_mem::{event_ppi, extended_regions};
 use super::dom0_nodes::Fates;
@@ -38,6 +38,10 @@ pub(super) fn dom0_of(host: &HostDt<'_>, banks: &[PaRange]) -> Option<(Vec<u8>, 
     let console = uart.map(|uart| (uart.range, uart.irq));
     let map = Dom0Map::collect(host, &fates, &gic, &ram, console);
     let grant_region = range(0x4020_0000, 0x4_0000);
+    let vcpus = [0, 1].map(|affinity| Dom0Cpu {
+        affinity,
+        like: affinity,
+    });
     let mut used = banks.to_vec();
     used.push(grant_region);
     used.extend(&map.reserved);
@@ -46,7 +50,7 @@ pub(super) fn dom0_of(host: &HostDt<'_>, banks: &[PaRange]) -> Option<(Vec<u8>, 
         reserved: &map.reserved,
         grant_region,
         extended_regions: &extended_regions(&ram, &used),
-        vcpus: &[0, 1],
+        vcpus: &vcpus,
         initrd: Some(range(0x8820_0000, 0x12_3456)),
         bootargs: "console=hvc0",
         gic: &gic,

@@ -22,7 +22,7 @@ fn online(cur: &Current<'_>) -> u128 {
 }
 
 /// `XEN_DOMCTL_setvcpuaffinity`: where a vCPU may run and where it likes to. `EINVAL` if that is
-/// nowhere.
+/// nowhere, or on no CPU of its kind; a vCPU that has never run becomes of another kind instead.
 pub(super) fn set_vcpu(
     cur: &Current<'_>,
     domain: &Arc<Domain>,
@@ -39,8 +39,8 @@ pub(super) fn set_vcpu(
         if wanted == 0 {
             return Err(Errno::Inval);
         }
-        cur.sys.sched.set_affinity(cur.sys.hw, vcpu, wanted);
-        bitmap::write(cur, op.cpumap_hard, wanted)?;
+        let effective = vcpu.restrict(wanted).ok_or(Errno::Inval)?;
+        bitmap::write(cur, op.cpumap_hard, effective)?;
     }
     if op.flags & XEN_VCPUAFFINITY_SOFT != 0 {
         let wanted = bitmap::read(cur, op.cpumap_soft)?;
