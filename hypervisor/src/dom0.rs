@@ -26,6 +26,7 @@ use hv_core::p2m::{P2m, P2mType, PoolLimit};
 use hv_core::system::System;
 use hv_core::trap::smccc;
 use hv_core::vgic::{Vgic, VgicConfig};
+use platform::board;
 use xen_abi::hvm::HVM_PARAM_CALLBACK_IRQ;
 
 /// dom0's number.
@@ -71,7 +72,10 @@ pub(crate) fn msi_frames(dt: &HostDt<'_>) -> Vec<PaRange> {
 pub(crate) fn build(sys: &'static System, host: &Host) -> Option<Arc<Domain>> {
     let module = host.modules.kernel()?;
     let banks = memory(sys);
-    let fates = Fates::decide(host.dt, host.uart.as_ref().map(|uart| uart.node.id()));
+    let board = board::find(host.dt.root().compatible());
+    let hidden = board.map_or(&[][..], |board| board.hidden);
+    let uart = host.uart.as_ref().map(|uart| uart.node.id());
+    let fates = Fates::decide(host.dt, uart, hidden);
     let console = host.uart.as_ref().map(|uart| (uart.range, uart.irq));
     let map = Dom0Map::collect(host.dt, &fates, &host.gic, &host.banks, console);
     let domain = create(sys, host, &banks);

@@ -74,7 +74,8 @@ macro_rules! by_line {
 impl Hw for El2 {
     fn flush_stage2(&self, vttbr: u64) {
         let current = mrs!("vttbr_el2");
-        let stage1 = (current != vttbr && wants(Workarounds::NO_OUT_OF_CONTEXT_AT)).then(close_stage1);
+        let stage1 =
+            (current != vttbr && wants(Workarounds::NO_OUT_OF_CONTEXT_AT)).then(close_stage1);
         // SAFETY: EL2 does not use the EL1&0 regime, so its VTTBR can be another's for a moment.
         unsafe {
             asm!("dsb ishst", options(nostack, preserves_flags));

@@ -378,9 +378,7 @@ fn emulate_instruction(cur: &mut Current<'_>, far: u64, ipa: crate::addr::Ipa) -
         return None;
     }
     let mut word = [0; 4];
-    cur.memory()
-        .read_bytes(Gva(cur.regs.pc), &mut word)
-        .ok()?;
+    cur.memory().read_bytes(Gva(cur.regs.pc), &mut word).ok()?;
     let operation = insn::decode(u32::from_le_bytes(word))?;
     let sp = if cur.regs.pstate & 1 == 0 {
         El1Reg::SpEl0

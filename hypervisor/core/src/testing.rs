@@ -49,13 +49,24 @@ pub fn system_of(
 
 /// A Juno's: two Cortex-A72 and four Cortex-A53.
 pub fn juno(ram: PaRange) -> (&'static FakeHw, &'static System) {
-    system_with(ram, 6, guest_hw(), Kinds::new(juno_cpus(), 2).unwrap())
+    system_with(ram, 6, guest_hw(), juno_kinds())
+}
+
+/// One CPU, which is `midr`.
+pub fn of_core(ram: PaRange, midr: Midr) -> (&'static FakeHw, &'static System) {
+    let kinds = Kinds::new(alloc::vec![cpu(0, midr)], 5).unwrap();
+    system_with(ram, 1, guest_hw(), kinds)
 }
 
 /// MIDR_EL1 of the cores of a Juno r2.
 pub const A72: Midr = Midr(0x410f_d080);
 /// See [`A72`].
 pub const A53: Midr = Midr(0x410f_d033);
+
+/// Their kinds.
+pub fn juno_kinds() -> Kinds {
+    Kinds::new(juno_cpus(), 2).unwrap()
+}
 
 /// The CPUs of a Juno r2.
 pub fn juno_cpus() -> Vec<Cpu> {

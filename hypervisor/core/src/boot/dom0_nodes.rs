@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which nodes of the host's device tree dom0 gets: the one answer for its tree and its mappings.
 
+use super::cells::Cells;
 use super::host_dt::{GICV2, GICV3, HostDt, PSCI, TIMER, is_gic, is_memory};
 use super::modules::MODULE;
 use super::node::{Node, NodeId};
@@ -47,15 +48,16 @@ pub enum Fate {
 pub struct Fates(Vec<Fate>);
 
 impl Fates {
-    /// Decides for all nodes of `host`, of which `uart` is the console's.
-    pub fn decide(host: &HostDt<'_>, uart: Option<NodeId>) -> Self {
+    /// Decides for all nodes of `host`, of which `uart` is the console's. What is compatible with
+    /// one of `hidden`, which is the board's, is left out too.
+    pub fn decide(host: &HostDt<'_>, uart: Option<NodeId>, hidden: &[&str]) -> Self {
         let mut fates: Vec<Fate> = Vec::with_capacity(host.len());
         for node in host.all() {
             let above = node.parent().map(|p| fates[p.id().index()]);
             let fate = match above {
                 Some(Fate::Gic) => gic_child(host, node),
                 Some(Fate::Drop | Fate::Timer) => Fate::Drop,
-                _ if Some(node.id()) == uart => Fate::Drop,
+                _ if Some(node.id()) == uart || node.is_compatible(hidden) => Fate::Drop,
                 _ => own_fate(host, node),
             };
             fates.push(fate);
@@ -82,7 +84,7 @@ fn own_fate(host: &HostDt<'_>, node: Node<'_>) -> Fate {
             .iter()
             .any(|list| node.is_compatible(list));
     let replaced = is_gic(node) || is_memory(node) || is_cpus(node);
-    if hidden || replaced || has_ppi(host, node) {
+    if hidden || replaced || has_ppi(host, node) || is_of_a_cpu(node) {
         return Fate::Drop;
     }
     match node.has("xen,passthrough") {
@@ -104,6 +106,17 @@ fn gic_child(host: &HostDt<'_>, node: Node<'_>) -> Fate {
 
 fn is_cpus(node: Node<'_>) -> bool {
     node.name() == "cpus" && node.parent().is_some_and(|p| p.parent().is_none())
+}
+
+/// True for a part of certain CPUs of the machine: trace units, debug registers, PMUs with SPIs. dom0's
+/// vCPUs are not those CPUs.
+fn is_of_a_cpu(node: Node<'_>) -> bool {
+    let of = node
+        .property("cpu")
+        .or_else(|| node.property("interrupt-affinity"));
+    let phandle = of.and_then(|list| Cells(list).next());
+    let cpu = phandle.and_then(|phandle| node.nodes().by_phandle(phandle));
+    cpu.and_then(Node::parent).is_some_and(is_cpus)
 }
 
 fn has_ppi(host: &HostDt<'_>, node: Node<'_>) -> bool {

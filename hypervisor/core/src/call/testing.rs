@@ -11,6 +11,7 @@
 use super::{Args, hypercall};
 use crate::addr::{CpuId, DomId, Gfn, Gva, Mfn, PAGE_SIZE, Pa, PaRange};
 use crate::boot::cmdline::{Options, Params};
+use crate::cpu::kind::Kinds;
 use crate::current::Current;
 use crate::domain::context::Regs;
 use crate::domain::{Domain, DomainConfig, GicLayout, Role};
@@ -64,6 +65,15 @@ impl Default for Machine {
 impl Machine {
     /// A new one; its memory is never freed.
     pub fn new() -> Self {
+        Self::of(1, testing::one_kind())
+    }
+
+    /// One with the CPUs of a Juno.
+    pub fn juno() -> Self {
+        Self::of(6, testing::juno_kinds())
+    }
+
+    fn of(nr_cpus: usize, kinds: Kinds) -> Self {
         let hw = FakeHw::leak(RAM.start.0, RAM.size());
         let frames = Frames::new(hw.ram.map, hw, &[RAM], &[]).unwrap();
         let sys: &'static System = Box::leak(Box::new(System {
@@ -75,13 +85,15 @@ impl Machine {
             irq_owners: IrqOwners::new(),
             virqs: GlobalVirqs::new(),
             params: Lock::new(Params::of(&Options::parse("console=dtuart noreboot"))),
-            sched: Scheduler::new(1, 62_500_000),
-            timers: Timers::new(1),
+            sched: Scheduler::new(nr_cpus, 62_500_000),
+            timers: Timers::new(nr_cpus),
             options: Options::parse("console=dtuart noreboot"),
-            kinds: testing::one_kind(),
+            kinds,
             boot_ticks: 0,
         }));
-        sys.sched.set_online(CpuId(0));
+        for cpu in 0..nr_cpus as u32 {
+            sys.sched.set_online(CpuId(cpu));
+        }
         let initial = Role {
             hardware: true,
             control: true,

@@ -166,7 +166,11 @@ impl fmt::Display for CpuList {
                 write!(f, "-{}", first.saturating_add(run).saturating_sub(1))?;
             }
             let end = first.saturating_add(run);
-            left = left.checked_shr(end).unwrap_or(0).checked_shl(end).unwrap_or(0);
+            left = left
+                .checked_shr(end)
+                .unwrap_or(0)
+                .checked_shl(end)
+                .unwrap_or(0);
             separator = ",";
         }
         Ok(())

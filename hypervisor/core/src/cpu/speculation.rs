@@ -81,7 +81,11 @@ pub fn plan(midr: Midr, csv2: u8, firmware: &Mitigations) -> Plan {
     };
     Plan {
         call,
-        branches: if history == State::ByLoop { branches } else { 0 },
+        branches: if history == State::ByLoop {
+            branches
+        } else {
+            0
+        },
         injection,
         history,
         store_bypass: told(firmware.wa2).unwrap_or(unaided),
@@ -163,6 +167,9 @@ mod tests {
     #[test]
     fn a_core_that_needs_nothing_gets_nothing() {
         let plan = plan(N1, 1, &told(NotRequired, NotRequired, NotRequired));
-        assert_eq!((plan.call, plan.branches, plan.to_string().as_str()), (0, 0, ""));
+        assert_eq!(
+            (plan.call, plan.branches, plan.to_string().as_str()),
+            (0, 0, "")
+        );
     }
 }

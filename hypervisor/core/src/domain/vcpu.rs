@@ -40,6 +40,15 @@ pub struct Start {
     pub x0: u64,
 }
 
+/// Why a vCPU cannot be restricted to certain CPUs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CannotRestrict {
+    /// None of them is of its kind.
+    OtherKind,
+    /// Not just now: somebody looks at its registers.
+    Again,
+}
+
 /// A virtual CPU.
 pub struct Vcpu {
     /// Its number in the domain.
@@ -104,19 +113,23 @@ impl Vcpu {
     }
 
     /// Lets it run on `cpus` alone, as far as they are of its kind; returns which those are. If
-    /// none is, it becomes of another kind, as long as it has never run; else `None`, and nothing
-    /// changes. As [`while_stopped`](Self::while_stopped).
-    pub fn restrict(self: &Arc<Self>, cpus: u128) -> Option<u128> {
+    /// none is, it becomes of another kind, as long as it has never run. As
+    /// [`while_stopped`](Self::while_stopped).
+    ///
+    /// # Errors
+    /// Then nothing changed.
+    pub fn restrict(self: &Arc<Self>, cpus: u128) -> Result<u128, CannotRestrict> {
         let (sched, hw) = (&self.sys.sched, self.sys.hw);
         let allowed = cpus & self.kind().cpus;
         if allowed != 0 {
             sched.set_affinity(hw, self, allowed);
-            return Some(allowed);
+            return Ok(allowed);
         }
         let online = sched.online().fold(0, |set, cpu| set | set_of(cpu));
-        let kind = self.sys.kinds.of_first(cpus & online)?;
+        let kind = self.sys.kinds.of_first(cpus & online);
+        let kind = kind.ok_or(CannotRestrict::OtherKind)?;
         if self.is_initialised() {
-            return None;
+            return Err(CannotRestrict::OtherKind);
         }
         let changed = self.while_stopped(|_| {
             // Another CPU may have started it meanwhile.
@@ -129,7 +142,11 @@ impl Vcpu {
             }
             changes
         });
-        (changed == Some(true)).then(|| cpus & self.kind().cpus)
+        match changed {
+            Some(true) => Ok(cpus & self.kind().cpus),
+            Some(false) => Err(CannotRestrict::OtherKind),
+            None => Err(CannotRestrict::Again),
+        }
     }
 
     /// True once started and not stopped by itself.
@@ -366,4 +383,83 @@ impl Drop for Vcpu {
 /// `cpu` as a set.
 fn set_of(cpu: CpuId) -> u128 {
     1u128.checked_shl(cpu.0).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Pa;
+    use crate::domain::Role;
+    use crate::fake::FakeHw;
+    use crate::testing::{self, A53, A72, Setup};
+    use std::vec::Vec;
+
+    const RAM: PaRange = PaRange {
+        start: Pa(0x4000_0000),
+        end: Pa(0x4080_0000),
+    };
+    const BIG: u128 = 0b11;
+    const LITTLE: u128 = 0b11_1100;
+
+    fn juno() -> (&'static FakeHw, &'static System) {
+        testing::juno(RAM)
+    }
+
+    fn domain(sys: &'static System, hw: &'static FakeHw, id: u16, nr_vcpus: u32) -> Arc<Domain> {
+        let role = Role {
+            hardware: id == 0,
+            ..Role::default()
+        };
+        let setup = Setup {
+            id,
+            role,
+            nr_vcpus,
+            ..Setup::default()
+        };
+        testing::domain(sys, hw, setup)
+    }
+
+    #[test]
+    fn the_hardware_domain_is_spread_over_kinds_and_others_are_not() {
+        let (hw, sys) = juno();
+        let dom0 = domain(sys, hw, 0, 6);
+        let midrs: Vec<_> = dom0.vcpus().iter().map(|v| v.kind().midr).collect();
+        assert_eq!(midrs, [A72, A72, A53, A53, A53, A53]);
+        // Five on four A53, then four on two A72.
+        let guests = [1, 2, 3].map(|id| domain(sys, hw, id, 1));
+        let kinds = guests.each_ref().map(|d| d.vcpus()[0].kind().midr);
+        assert_eq!(kinds, [A53, A72, A53]);
+        for vcpu in dom0
+            .vcpus()
+            .iter()
+            .chain(guests.iter().flat_map(|d| d.vcpus()))
+        {
+            assert_eq!(vcpu.sched.affinity(), vcpu.kind().cpus);
+            assert!(vcpu.kind().cpus & set_of(vcpu.sched.home()) != 0);
+        }
+        let many = domain(sys, hw, 4, 4);
+        assert!(many.vcpus().iter().all(|v| v.kind().midr == A53));
+        drop(many);
+        drop(guests);
+        assert_eq!(sys.kinds.least_used(BIG | LITTLE, 4).unwrap().0, 1);
+    }
+
+    #[test]
+    fn a_vcpu_that_ran_stays_of_its_kind() {
+        let (hw, sys) = juno();
+        let guest = domain(sys, hw, 1, 1);
+        let vcpu = &guest.vcpus()[0];
+        assert_eq!(vcpu.kind().midr, A53);
+        assert_eq!(vcpu.restrict(u128::MAX), Ok(LITTLE));
+        assert_eq!(vcpu.restrict(0b1010), Ok(0b1000));
+        // It has not run: it may still become another.
+        assert_eq!(vcpu.restrict(BIG), Ok(BIG));
+        assert_eq!((vcpu.kind().midr, vcpu.sched.affinity()), (A72, BIG));
+        assert_eq!(vcpu.sched.home(), CpuId(0));
+        assert_eq!(vcpu.restrict(1 << 40), Err(CannotRestrict::OtherKind));
+        assert!(vcpu.start(&guest, Start { entry: 0, x0: 0 }));
+        assert_eq!(vcpu.restrict(LITTLE), Err(CannotRestrict::OtherKind));
+        assert_eq!((vcpu.kind().midr, vcpu.sched.affinity()), (A72, BIG));
+        assert_eq!(vcpu.restrict(0b10), Ok(0b10));
+    }
 }

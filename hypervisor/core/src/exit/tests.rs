@@ -17,6 +17,11 @@ mod guest;
 mod machine;
 
 use super::*;
+use crate::addr::{Pa, PaRange};
+use crate::cpu::midr::Midr;
+use crate::domain::context::{PSTATE_RESET, Regs};
+use crate::hw::Hw;
+use crate::testing::{self, Setup};
 use guest::Dice;
 use machine::{Machine, Tally};
 use std::string::String;
@@ -24,6 +29,11 @@ use xen_abi::hypercall::PLATFORM_OP;
 
 /// Traps of one machine, before it is taken apart.
 const PER_MACHINE: u64 = 2000;
+
+const RAM: PaRange = PaRange {
+    start: Pa(0x4000_0000),
+    end: Pa(0x4080_0000),
+};
 
 /// Formats all that is logged, to nowhere.
 struct Sink;
@@ -53,6 +63,41 @@ fn check_tally(tally: &Tally) {
         let enough = refused > 0 && (performed > 0 || number == PLATFORM_OP);
         assert!(enough, "{number}: {tally:?}");
     }
+}
+
+/// A stage-2 translation fault on a core that may report one in place of a fault of stage 1.
+#[test]
+fn a_doubtful_fault_is_asked_about() {
+    const A57: Midr = Midr(0x411f_d070);
+    const A57_REPAIRED: Midr = Midr(0x411f_d073);
+    // A load, translation fault at level 3.
+    let esr = 0x24 << 26 | 1 << 25 | 7;
+    let far = 0x5000;
+    let after = |midr, mapped: bool| {
+        let (hw, sys) = testing::of_core(RAM, midr);
+        let domain = testing::domain(sys, hw, Setup::default());
+        let vcpu = domain.vcpus()[0].clone();
+        let mut regs = Regs::default();
+        regs.pc = 0x1000;
+        regs.pstate = PSTATE_RESET;
+        if mapped {
+            hw.mappings.lock().unwrap().push((far, 0x7000, true));
+        }
+        hw.write_el1(El1Reg::Vbar, 0x8_0000);
+        let mut cur = Current {
+            sys,
+            domain: &domain,
+            vcpu: &vcpu,
+            regs: &mut regs,
+        };
+        let hpfar = 0x6;
+        handle_sync(&mut cur, Syndrome { esr, far, hpfar });
+        regs.pc
+    };
+    // It tries again; it is an abort, as nothing is mapped there.
+    assert_eq!(after(A57, false), 0x1000);
+    assert_eq!(after(A57, true), 0x8_0200);
+    assert_eq!(after(A57_REPAIRED, false), 0x8_0200);
 }
 
 #[test]

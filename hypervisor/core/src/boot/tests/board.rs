@@ -243,3 +243,78 @@ fn dom0_does_not_get_what_is_set_aside() {
         assert_eq!(dom0.memory_banks().unwrap(), banks);
     });
 }
+
+/// CPUs of two kinds, a trace unit of one of them, a sound card that calls something else its CPU,
+/// and what only this board keeps from dom0.
+fn big_little() -> Vec<u8> {
+    let mut dt = DtBuilder::new(&[]);
+    dt.begin_node("")
+        .prop_cells("interrupt-parent", &[1])
+        .prop_cells("#address-cells", &[2])
+        .prop_cells("#size-cells", &[2]);
+    dt.begin_node("intc")
+        .prop_str("compatible", "arm,gic-400")
+        .prop_cells("#interrupt-cells", &[3])
+        .prop_cells("phandle", &[1])
+        .prop_cells(
+            "reg",
+            &[
+                0, 0x1000, 0, 0x1000, 0, 0x2000, 0, 0x2000, //
+                0, 0x4000, 0, 0x2000, 0, 0x6000, 0, 0x2000,
+            ],
+        )
+        .prop("interrupt-controller", &[])
+        .end_node();
+    dt.begin_node("timer")
+        .prop_str("compatible", "arm,armv8-timer")
+        .prop_cells("interrupts", &[1, 13, 8, 1, 14, 8, 1, 11, 8, 1, 10, 8])
+        .end_node();
+    dt.begin_node("cpus")
+        .prop_cells("#address-cells", &[1])
+        .prop_cells("#size-cells", &[0]);
+    let cores = [(0x100, "arm,cortex-a53", 485), (0, "arm,cortex-a72", 1024)];
+    for (n, (mpidr, name, capacity)) in cores.into_iter().enumerate() {
+        dt.begin_node(&std::format!("cpu@{mpidr:x}"))
+            .prop_cells("reg", &[mpidr])
+            .prop_str("device_type", "cpu")
+            .prop_str("compatible", name)
+            .prop_cells("capacity-dmips-mhz", &[capacity])
+            .prop_cells("phandle", &[10 + n as u32])
+            .end_node();
+    }
+    dt.end_node();
+    for (name, property, of) in [
+        ("etm", "cpu", 10),
+        ("pmu", "interrupt-affinity", 11),
+        ("sound", "cpu", 1),
+        ("none", "cpu", 99),
+    ] {
+        dt.begin_node(name).prop_cells(property, &[of]).end_node();
+    }
+    dt.begin_node("doors")
+        .prop_str("compatible", "acme,keep-out")
+        .end_node();
+    dt.begin_node("memory")
+        .prop_str("device_type", "memory")
+        .prop_cells("reg", &[0, 0x8000_0000, 0, 0x1000_0000])
+        .end_node();
+    dt.end_node();
+    dt.finish()
+}
+
+#[test]
+fn what_belongs_to_a_cpu_is_not_dom0s() {
+    let blob = with_host(&big_little(), |host| {
+        dom0_of(host, &[range(0x8000_0000, 0x800_0000)]).unwrap().0
+    });
+    with_host(&blob, |dom0| {
+        let there = ["etm", "pmu", "sound", "none", "doors"]
+            .map(|name| dom0.find(&std::format!("/{name}")).is_some());
+        assert_eq!(there, [false, false, true, true, false]);
+        // vCPU 0 is like the CPU whose MPIDR is 0; nobody's is 1, and so it is like the first.
+        let cpus = dom0.cpus().unwrap();
+        let seen: Vec<_> = cpus.iter().map(|c| (c.compatible, c.capacity)).collect();
+        let (big, little) = ("arm,cortex-a72", "arm,cortex-a53");
+        assert_eq!(seen, [(big, Some(1024)), (little, Some(485))]);
+    });
+}

@@ -34,7 +34,11 @@ pub(super) fn dom0_of(host: &HostDt<'_>, banks: &[PaRange]) -> Option<(Vec<u8>, 
     let (gic, timer) = (host.gic().ok()?, host.timer().ok()?);
     let ram = host.memory_banks().unwrap_or_default();
     let uart = host.uart(None);
-    let fates = Fates::decide(host, uart.as_ref().map(|uart| uart.node.id()));
+    let fates = Fates::decide(
+        host,
+        uart.as_ref().map(|uart| uart.node.id()),
+        &["acme,keep-out"],
+    );
     let console = uart.map(|uart| (uart.range, uart.irq));
     let map = Dom0Map::collect(host, &fates, &gic, &ram, console);
     let grant_region = range(0x4020_0000, 0x4_0000);

@@ -4,6 +4,7 @@
 use super::{Answer, bitmap};
 use crate::current::Current;
 use crate::domain::Domain;
+use crate::domain::vcpu::CannotRestrict;
 use alloc::sync::Arc;
 use xen_abi::Payload;
 use xen_abi::domctl::{
@@ -39,7 +40,11 @@ pub(super) fn set_vcpu(
         if wanted == 0 {
             return Err(Errno::Inval);
         }
-        let effective = vcpu.restrict(wanted).ok_or(Errno::Inval)?;
+        let effective = match vcpu.restrict(wanted) {
+            Ok(effective) => effective,
+            Err(CannotRestrict::OtherKind) => return Err(Errno::Inval),
+            Err(CannotRestrict::Again) => return Ok(Answer::Again),
+        };
         bitmap::write(cur, op.cpumap_hard, effective)?;
     }
     if op.flags & XEN_VCPUAFFINITY_SOFT != 0 {

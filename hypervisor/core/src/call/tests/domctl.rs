@@ -497,6 +497,45 @@ fn affinity() {
     );
 }
 
+/// Where CPUs differ, a vCPU's are those of its kind.
+#[test]
+fn affinity_to_a_kind() {
+    let mut machine = Machine::juno();
+    let domain = machine.dom0().domain.clone();
+    domain.vcpus()[0].set_up(&domain, true);
+    let out = machine.dom0().put(&[0u64]);
+    let mut ask = |cmd, cpus: u64| {
+        let at = machine.dom0().put(&[cpus]);
+        let map = |at| Bitmap {
+            bitmap: Handle(at),
+            nr_bits: 8,
+            _pad: 0,
+        };
+        let arg = VcpuAffinity {
+            vcpu: 0,
+            flags: 1,
+            cpumap_hard: map(if cmd == XEN_DOMCTL_SETVCPUAFFINITY {
+                at
+            } else {
+                out
+            }),
+            cpumap_soft: map(0),
+        };
+        let said = says(&mut machine, cmd, 0, &arg);
+        (
+            said,
+            machine.dom0().get::<u64>(at),
+            machine.dom0().get::<u64>(out),
+        )
+    };
+    // dom0's vCPU 0 is a Cortex-A72, and has run.
+    let (set, get) = (XEN_DOMCTL_SETVCPUAFFINITY, XEN_DOMCTL_GETVCPUAFFINITY);
+    assert_eq!(ask(set, 0xff), (0, 0b11, 0));
+    assert_eq!(ask(set, 0b110), (0, 0b10, 0));
+    assert_eq!(ask(set, 0b11_1100), (EINVAL, 0b11_1100, 0));
+    assert_eq!(ask(get, 0).2, 0b10);
+}
+
 /// Section 10 of what was measured on Xen: a live domain, arguments of zeroes.
 #[test]
 fn no_arguments() {

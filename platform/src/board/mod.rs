@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! What is particular to one board and cannot be read from its device tree. Keep it small: a board
-//! that describes itself needs no entry.
+//! that describes itself needs no entry. docs/porting.md walks through adding one.
 
-/// Compatible strings of device nodes no guest may have on any board, dom0 included.
-///
-/// The memory-mapped generic timer would let a guest change the counter all guests and the
-/// hypervisor read.
-pub const HIDDEN: &[&str] = &["arm,armv7-timer-mem"];
+mod juno;
+mod virt;
 
 /// What is known of a board.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,27 +16,20 @@ pub struct Board {
     /// Physical base of the PL011 that is the console there: the last resort when firmware passed
     /// no usable device tree.
     pub pl011: usize,
+    /// `compatible` strings of nodes that dom0 must not get there, besides those that it gets on no
+    /// board.
+    pub hidden: &'static [&'static str],
 }
 
 /// The boards with an entry, in the order to probe them for a console.
-pub const WELL_KNOWN: &[Board] = &[
-    Board {
-        name: "QEMU virt",
-        compatible: "linux,dummy-virt",
-        pl011: 0x0900_0000,
-    },
-    Board {
-        name: "Arm Juno",
-        compatible: "arm,juno",
-        pl011: 0x7ff8_0000,
-    },
-];
+pub const WELL_KNOWN: &[&Board] = &[&virt::BOARD, &juno::BOARD];
 
 /// The board whose entry matches one of the root node's `compatible` strings, most specific first.
 pub fn find<'a>(compatible: impl IntoIterator<Item = &'a str>) -> Option<&'static Board> {
-    compatible
-        .into_iter()
-        .find_map(|name| WELL_KNOWN.iter().find(|board| board.compatible == name))
+    compatible.into_iter().find_map(|name| {
+        let mut boards = WELL_KNOWN.iter();
+        boards.find(|board| board.compatible == name).copied()
+    })
 }
 
 #[cfg(test)]
