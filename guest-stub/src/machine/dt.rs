@@ -73,6 +73,8 @@ pub(crate) struct Facts {
     pub(crate) extended_regions: [Region; REGIONS],
     /// QEMU's configuration device: nothing answers in the rest of its page. None elsewhere.
     pub(crate) fw_cfg: Option<u64>,
+    /// The machine is a Juno, else QEMU's `virt`.
+    pub(crate) is_juno: bool,
     /// Command line.
     pub(crate) arguments: &'static str,
 }
@@ -128,6 +130,11 @@ pub(crate) fn read(address: u64) {
         event_interrupt: xen.map_or(DOMU_EVENT_PPI, |xen| interrupt(xen, 0)),
         grant_region,
         extended_regions: extended,
+        is_juno: tree
+            .root()
+            .compatible()
+            .all()
+            .any(|name| name == "arm,juno"),
         fw_cfg: tree.find_compatible(&["qemu,fw-cfg-mmio"]).map(|node| {
             let [registers] = regions(node);
             registers.base

@@ -12,6 +12,7 @@ use super::check::{Check, Failure, Outcome, check, ensure, ensure_eq, fail};
 use super::domctl::Domu;
 use super::errno::{EINVAL, EPERM, ESRCH};
 use super::vuart::{bind, comes, window, with_spis};
+use crate::machine::dt::facts;
 use crate::machine::timer::wait_until;
 use crate::xen::domctl::{BASE, NONE, PAGES, Program, domctl, info, load, sysctl};
 use crate::xen::event::{close, map_shared_info};
@@ -36,9 +37,20 @@ pub(super) const CHECKS: &[Check] = &[
     check("VIRQ_CON_RING", log_grows),
 ];
 
-/// A device's page that dom0 has: the clock (PL031) of QEMU's machine, and one that is Xen's: the console.
-const CLOCK: u64 = 0x9010;
-const CONSOLE: u64 = 0x9000;
+/// Frame of a device that dom0 has: the machine's clock (PL031).
+fn clock() -> u64 {
+    if facts().is_juno { 0x1_c170 } else { 0x9010 }
+}
+
+/// Its interrupt.
+fn clock_irq() -> u32 {
+    if facts().is_juno { 100 } else { 34 }
+}
+
+/// Frame of one that is Xen's: the console.
+fn console() -> u64 {
+    if facts().is_juno { 0x7_ff80 } else { 0x9000 }
+}
 
 fn permit(id: u16, first_mfn: u64, nr_mfns: u64, allow_access: u8) -> i64 {
     let op = IomemPermission {
@@ -54,13 +66,13 @@ fn registers() -> Outcome {
     let domain = Domu::new()?;
     let id = domain.0;
     for (what, first, nr, answer) in [
-        ("the clock", CLOCK, 1, 0),
-        ("the console", CONSOLE, 1, EPERM),
-        ("the clock, and what is around it", CLOCK - 16, 32, EPERM),
-        ("RAM", 0x48000, 1, EPERM),
-        ("nothing", CLOCK, 0, EINVAL),
+        ("the clock", clock(), 1, 0),
+        ("the console", console(), 1, EPERM),
+        ("the clock, and what is around it", clock() - 16, 32, EPERM),
+        ("RAM", facts().memory[0].base >> 12, 1, EPERM),
+        ("nothing", clock(), 0, EINVAL),
         ("around the end", u64::MAX, 2, EINVAL),
-        ("more than there is", CLOCK, u64::MAX, EINVAL),
+        ("more than there is", clock(), u64::MAX, EINVAL),
         ("the last frame", u64::MAX, 1, EPERM),
         ("an address that is too high", 1 << 45, 1, EPERM),
     ] {
@@ -84,35 +96,42 @@ fn map(id: u16, first_gfn: u64, first_mfn: u64, nr_mfns: u64, add_mapping: u32) 
 fn mapping() -> Outcome {
     let domain = Domu::new()?;
     let id = domain.0;
-    ensure_eq!(map(id, CLOCK, CLOCK, 1, 1), EPERM, "without permission");
-    ensure_eq!(permit(id, CLOCK, 1, 7), 0, "iomem_permission");
+    ensure_eq!(map(id, clock(), clock(), 1, 1), EPERM, "without permission");
+    ensure_eq!(permit(id, clock(), 1, 7), 0, "iomem_permission");
     for (what, gfn, mfn, nr, add, answer) in [
-        ("the clock", CLOCK, CLOCK, 1, 1, 0),
-        ("the clock again", CLOCK, CLOCK, 1, 1, 0),
-        ("over RAM", BASE, CLOCK, 1, 1, 0),
-        ("elsewhere too", CLOCK + 16, CLOCK, 1, 2, 0),
-        ("more than is permitted", CLOCK, CLOCK, 64, 1, EPERM),
-        ("65 frames", CLOCK, CLOCK, 65, 1, E2BIG),
-        ("nothing", CLOCK, CLOCK, 0, 1, EINVAL),
-        ("beyond the guest's addresses", 1 << 40, CLOCK, 1, 1, EINVAL),
-        ("around the end", u64::MAX, CLOCK, 2, 1, EINVAL),
-        ("out: another's", CLOCK, CONSOLE, 1, 0, EPERM),
-        ("out", CLOCK, CLOCK, 1, 0, 0),
-        ("out again", CLOCK, CLOCK, 1, 0, 0),
+        ("the clock", clock(), clock(), 1, 1, 0),
+        ("the clock again", clock(), clock(), 1, 1, 0),
+        ("over RAM", BASE, clock(), 1, 1, 0),
+        ("elsewhere too", clock() + 16, clock(), 1, 2, 0),
+        ("more than is permitted", clock(), clock(), 64, 1, EPERM),
+        ("65 frames", clock(), clock(), 65, 1, E2BIG),
+        ("nothing", clock(), clock(), 0, 1, EINVAL),
+        (
+            "beyond the guest's addresses",
+            1 << 40,
+            clock(),
+            1,
+            1,
+            EINVAL,
+        ),
+        ("around the end", u64::MAX, clock(), 2, 1, EINVAL),
+        ("out: another's", clock(), console(), 1, 0, EPERM),
+        ("out", clock(), clock(), 1, 0, 0),
+        ("out again", clock(), clock(), 1, 0, 0),
     ] {
         ensure_eq!(map(id, gfn, mfn, nr, add), answer, "{what}");
     }
     ensure_eq!(info(id).map(|i| i.tot_pages), Ok(PAGES), "tot_pages");
-    ensure_eq!(permit(id, CLOCK, 1, 0), 0, "iomem_permission");
-    ensure_eq!(map(id, CLOCK, CLOCK, 1, 1), EPERM, "after it");
-    ensure_eq!(map(0, CLOCK, CLOCK, 1, 1), 0, "dom0's own");
+    ensure_eq!(permit(id, clock(), 1, 0), 0, "iomem_permission");
+    ensure_eq!(map(id, clock(), clock(), 1, 1), EPERM, "after it");
+    ensure_eq!(map(0, clock(), clock(), 1, 1), 0, "dom0's own");
     Ok(())
 }
 
 fn interrupts() -> Outcome {
-    let domain = with_spis(64)?;
+    let domain = with_spis(128)?;
     let id = domain.0;
-    for pirq in [0, 27, 34, 1000] {
+    for pirq in [0, 27, clock_irq(), 1000] {
         for allow_access in [0, 1] {
             let op = IrqPermission {
                 pirq,
@@ -132,31 +151,31 @@ fn interrupts() -> Outcome {
         };
         domctl(cmd, id, &op)
     };
-    // The clock has SPI 34.
+    let (clock, line) = (clock_irq(), clock_irq() as u16);
     let spi = PT_IRQ_TYPE_SPI;
     for (what, cmd, irq, kind, number, answer) in [
         (
             "bind of PCI's",
             XEN_DOMCTL_BIND_PT_IRQ,
-            34,
+            clock,
             0,
-            34,
+            line,
             EOPNOTSUPP,
         ),
         (
             "bind of kind 5",
             XEN_DOMCTL_BIND_PT_IRQ,
-            34,
+            clock,
             5,
-            34,
+            line,
             EOPNOTSUPP,
         ),
         (
             "bind as another",
             XEN_DOMCTL_BIND_PT_IRQ,
-            34,
+            clock,
             spi,
-            35,
+            line + 1,
             EINVAL,
         ),
         ("bind of a PPI", XEN_DOMCTL_BIND_PT_IRQ, 27, spi, 27, EPERM),
@@ -168,21 +187,28 @@ fn interrupts() -> Outcome {
             2000,
             EPERM,
         ),
-        ("bind of dom0's", XEN_DOMCTL_BIND_PT_IRQ, 34, spi, 34, EBUSY),
+        (
+            "bind of dom0's",
+            XEN_DOMCTL_BIND_PT_IRQ,
+            clock,
+            spi,
+            line,
+            EBUSY,
+        ),
         (
             "unbind as another",
             XEN_DOMCTL_UNBIND_PT_IRQ,
-            34,
+            clock,
             spi,
-            35,
+            line + 1,
             EINVAL,
         ),
         (
             "unbind of dom0's",
             XEN_DOMCTL_UNBIND_PT_IRQ,
-            34,
+            clock,
             spi,
-            34,
+            line,
             EINVAL,
         ),
     ] {

@@ -58,6 +58,12 @@ impl RunstateArea {
         }
     }
 
+    /// True if the vCPU has ever run.
+    pub fn has_run(&self) -> bool {
+        let [before, ..] = self.time;
+        self.state == RUNSTATE_RUNNING || before != 0
+    }
+
     /// True if the guest wants to see it.
     pub fn is_registered(&self) -> bool {
         self.guest.is_some()

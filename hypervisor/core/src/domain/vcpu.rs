@@ -112,6 +112,10 @@ impl Vcpu {
         KindId(self.kind.load(Ordering::Relaxed))
     }
 
+    fn has_run(&self) -> bool {
+        self.runstate.lock().has_run()
+    }
+
     /// Lets it run on `cpus` alone, as far as they are of its kind; returns which those are. If
     /// none is, it becomes of another kind, as long as it has never run. As
     /// [`while_stopped`](Self::while_stopped).
@@ -128,12 +132,13 @@ impl Vcpu {
         let online = sched.online().fold(0, |set, cpu| set | set_of(cpu));
         let kind = self.sys.kinds.of_first(cpus & online);
         let kind = kind.ok_or(CannotRestrict::OtherKind)?;
-        if self.is_initialised() {
+        // If it runs, it may be who asks.
+        if self.has_run() {
             return Err(CannotRestrict::OtherKind);
         }
         let changed = self.while_stopped(|_| {
-            // Another CPU may have started it meanwhile.
-            let changes = !self.is_initialised();
+            // Another CPU may have run it meanwhile.
+            let changes = !self.has_run();
             if changes {
                 self.sys.kinds.leave(self.kind_id());
                 self.kind.store(kind.0, Ordering::Relaxed);
@@ -393,6 +398,7 @@ mod tests {
     use crate::fake::FakeHw;
     use crate::testing::{self, A53, A72, Setup};
     use std::vec::Vec;
+    use xen_abi::vcpu::RUNSTATE_RUNNING;
 
     const RAM: PaRange = PaRange {
         start: Pa(0x4000_0000),
@@ -458,6 +464,9 @@ mod tests {
         assert_eq!(vcpu.sched.home(), CpuId(0));
         assert_eq!(vcpu.restrict(1 << 40), Err(CannotRestrict::OtherKind));
         assert!(vcpu.start(&guest, Start { entry: 0, x0: 0 }));
+        assert_eq!(vcpu.restrict(LITTLE), Ok(LITTLE));
+        assert_eq!(vcpu.restrict(BIG), Ok(BIG));
+        vcpu.runstate.lock().enter(RUNSTATE_RUNNING, 7);
         assert_eq!(vcpu.restrict(LITTLE), Err(CannotRestrict::OtherKind));
         assert_eq!((vcpu.kind().midr, vcpu.sched.affinity()), (A72, BIG));
         assert_eq!(vcpu.restrict(0b10), Ok(0b10));

@@ -502,7 +502,7 @@ fn affinity() {
 fn affinity_to_a_kind() {
     let mut machine = Machine::juno();
     let domain = machine.dom0().domain.clone();
-    domain.vcpus()[0].set_up(&domain, true);
+    domain.vcpus()[0].runstate.lock().enter(0, 1);
     let out = machine.dom0().put(&[0u64]);
     let mut ask = |cmd, cpus: u64| {
         let at = machine.dom0().put(&[cpus]);
