@@ -198,6 +198,20 @@ pub fn boot_file(role: &str, prefix: &str) -> Result<PathBuf> {
     }
 }
 
+/// The device tree `name` that the kernel package of `role` has, for instance `arm/juno-r2.dtb`.
+///
+/// # Errors
+/// When the package was not fetched or has none.
+pub fn device_tree(role: &str, name: &str) -> Result<PathBuf> {
+    let top = unpacked(role)?.join("usr/lib");
+    let places = fs::read_dir(&top).context(|| format!("listing {}", top.display()))?;
+    let mut trees = places.flatten().map(|place| place.path().join(name));
+    match trees.find(|tree| tree.exists()) {
+        Some(tree) => Ok(tree),
+        None => fail(format!("{} holds no {name}", top.display())),
+    }
+}
+
 /// Directory of the modules of the kernel in `role`.
 ///
 /// # Errors

@@ -26,6 +26,7 @@ pub mod error;
 pub mod fields;
 pub mod guest;
 pub mod initramfs;
+pub mod juno;
 pub mod machine;
 pub mod module;
 pub mod noise;

@@ -8,6 +8,7 @@ use std::process::Command;
 use crate::debian;
 use crate::error::{Failure, Result, fail};
 use crate::initramfs;
+use crate::juno::Juno;
 use crate::rootfs;
 use crate::workspace::target;
 
@@ -177,11 +178,22 @@ pub enum Entry {
     },
 }
 
+/// What kind of machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Board {
+    /// QEMU's `virt`.
+    Virt,
+    /// A model of Arm's Juno, which has its own interrupt controller and CPUs.
+    Juno(Juno),
+}
+
 /// A machine with everything on it.
 #[derive(Debug, Clone)]
 pub struct Machine {
     /// The hypervisor.
     pub hypervisor: Hypervisor,
+    /// What kind of machine it is.
+    pub board: Board,
     /// How it is entered.
     pub entry: Entry,
     /// dom0's kernel.
@@ -222,6 +234,7 @@ impl Machine {
     pub fn new(hypervisor: Hypervisor) -> Self {
         Self {
             hypervisor,
+            board: Board::Virt,
             entry: Entry::Loader,
             payload: Payload::Linux(Kernel::V6_12),
             gic: Gic::V3,
@@ -247,16 +260,11 @@ impl Machine {
     /// # Errors
     /// When an image is missing.
     pub fn command(&self) -> Result<Command> {
-        let el2 = if self.el2 { "on" } else { "off" };
-        let version = match self.gic {
-            Gic::V2 => 2,
-            Gic::V3 => 3,
+        let mut qemu = match self.board {
+            Board::Virt => self.virt(),
+            Board::Juno(juno) => juno.command()?,
         };
-        let mut qemu = Command::new("qemu-system-aarch64");
-        qemu.arg("-machine")
-            .arg(format!("virt,gic-version={version},virtualization={el2}"));
-        qemu.args(["-cpu", self.cpu.model()])
-            .args(["-smp", &self.cpus.to_string()])
+        qemu.args(["-smp", &self.cpus.to_string()])
             .args(["-m", &self.ram_mib.to_string()]);
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none"]);
         qemu.args(["-accel", self.accelerator()]);
@@ -269,11 +277,36 @@ impl Machine {
         Ok(qemu)
     }
 
+    fn virt(&self) -> Command {
+        let el2 = if self.el2 { "on" } else { "off" };
+        let version = match self.gic {
+            Gic::V2 => 2,
+            Gic::V3 => 3,
+        };
+        let mut qemu = Command::new("qemu-system-aarch64");
+        qemu.arg("-machine")
+            .arg(format!("virt,gic-version={version},virtualization={el2}"));
+        qemu.args(["-cpu", self.cpu.model()]);
+        qemu
+    }
+
+    /// Where dom0's kernel and ramdisk go.
+    fn module_addresses(&self) -> (u32, u32) {
+        match self.board {
+            Board::Virt => (KERNEL_ADDRESS, INITRD_ADDRESS),
+            Board::Juno(_) => (Juno::KERNEL_ADDRESS, Juno::INITRD_ADDRESS),
+        }
+    }
+
     /// CPUs that run in parallel find more races, but when the host has fewer, those that wait for a lock keep the one
     /// that holds it from running: then QEMU runs them in turn, ten times as fast.
     fn accelerator(&self) -> &'static str {
         let host = std::thread::available_parallelism().map_or(1, usize::from);
-        if usize::try_from(self.cpus).is_ok_and(|cpus| cpus > host) {
+        // The suite has two CPUs busy at most, and one waits for the other.
+        let is_suite = matches!(self.payload, Payload::Image(_)) && self.board != Board::Virt;
+        if is_suite {
+            "tcg"
+        } else if usize::try_from(self.cpus).is_ok_and(|cpus| cpus > host) {
             "tcg,thread=single"
         } else {
             "tcg"
@@ -309,6 +342,7 @@ impl Machine {
     }
 
     fn add_payload(&self, qemu: &mut Command) -> Result<()> {
+        let (kernel_address, initrd_address) = self.module_addresses();
         let mut load = |address: u32, kind: &str, file: &Path, bootargs: &str| {
             let file = quoted(file)?;
             let mut device = format!("guest-loader,addr={address:#x},{kind}={file}");
@@ -322,12 +356,12 @@ impl Machine {
         let mut linux = |kernel: Kernel, initrd: &Path, more: &str| {
             let image = debian::boot_file(kernel.role(), "vmlinuz-")?;
             let bootargs = format!("console=hvc0 rdinit=/init {more}{}", self.dom0_args);
-            load(KERNEL_ADDRESS, "kernel", &image, &bootargs)?;
-            load(INITRD_ADDRESS, "initrd", initrd, "")
+            load(kernel_address, "kernel", &image, &bootargs)?;
+            load(initrd_address, "initrd", initrd, "")
         };
         match &self.payload {
             Payload::Nothing => Ok(()),
-            Payload::Image(image) => load(KERNEL_ADDRESS, "kernel", image, &self.dom0_args),
+            Payload::Image(image) => load(kernel_address, "kernel", image, &self.dom0_args),
             Payload::Linux(kernel) => linux(*kernel, &initramfs::path(*kernel)?, ""),
             Payload::Toolstack => linux(initramfs::PV_KERNEL, &initramfs::with_toolstack()?, ""),
             Payload::Tools => {

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::error::{Failure, Result, fail};
+use crate::juno;
 use crate::machine::Hypervisor;
 use crate::scenario::{Scenario, Selection, all};
 
@@ -76,9 +77,16 @@ fn wanted(scenario: &Scenario, request: &Request) -> bool {
 
 fn run_one(scenario: &Scenario, hypervisor: Hypervisor, tally: &Tally) {
     let name = &scenario.name;
-    if hypervisor == Hypervisor::Xen && !scenario.runs_on_xen {
+    let why_not = if hypervisor == Hypervisor::Xen && !scenario.runs_on_xen {
+        Some("has no meaning on Xen")
+    } else if scenario.needs_juno && juno::qemu().is_none() {
+        Some(juno::WANTED)
+    } else {
+        None
+    };
+    if let Some(why) = why_not {
         tally.skipped.fetch_add(1, Ordering::Relaxed);
-        println!("skip  {name:<36} has no meaning on Xen");
+        println!("skip  {name:<36} {why}");
         return;
     }
     let start = Instant::now();

@@ -21,7 +21,13 @@ const COPY_AT: usize = 16 * MIB;
 pub(super) fn scenarios() -> Vec<Scenario> {
     let case = |name, selection, disk, gic, kernel| {
         Scenario::new(name, selection, move |stage| {
-            reads_and_writes(stage, disk, gic, kernel)
+            let machine = Machine {
+                gic,
+                payload: Payload::Linux(kernel),
+                cpus: 2,
+                ..stage.machine()
+            };
+            reads_and_writes(stage, disk, machine, "true")
         })
     };
     use Selection::{Full, Short};
@@ -67,17 +73,17 @@ pub(super) fn wait_for(node: &str) -> String {
     format!("for i in $(seq 100); do [ -b {node} ] && break; usleep 100000; done; [ -b {node} ]")
 }
 
-fn reads_and_writes(stage: &Stage, disk: Disk, gic: Gic, kernel: Kernel) -> Result<()> {
+/// `machine` with a disk; `check` is run once it was read.
+pub(super) fn reads_and_writes(
+    stage: &Stage,
+    disk: Disk,
+    mut machine: Machine,
+    check: &str,
+) -> Result<()> {
     let image = stage.file(".img");
     let mut content = noise(7, SIZE);
     write_whole(&image, &content)?;
     let expected = sha256(&image)?;
-    let mut machine = Machine {
-        gic,
-        payload: Payload::Linux(kernel),
-        cpus: 2,
-        ..stage.machine()
-    };
     attach(&mut machine, disk, &image);
 
     let mut dom0 = stage.boot(&machine)?;
@@ -89,6 +95,7 @@ fn reads_and_writes(stage: &Stage, disk: Disk, gic: Gic, kernel: Kernel) -> Resu
             .console
             .failure(&format!("dom0 reads {sum}, the disk holds {expected}")));
     }
+    dom0.run(check)?;
     let (count, seek) = (COPIED / MIB, COPY_AT / MIB);
     dom0.run_within(
         &format!("dd if={node} of={node} bs=1M count={count} seek={seek} conv=notrunc,fsync 2>&1"),

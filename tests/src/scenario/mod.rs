@@ -8,6 +8,8 @@ mod demo;
 mod disk;
 mod dmesg;
 mod dom0less;
+mod image;
+mod juno;
 mod keys;
 mod load;
 mod memory;
@@ -51,6 +53,8 @@ pub struct Scenario {
     pub selection: Selection,
     /// Whether it has a meaning on real Xen.
     pub runs_on_xen: bool,
+    /// Whether it needs the model of a Juno.
+    pub needs_juno: bool,
     judge: Judge,
 }
 
@@ -66,6 +70,7 @@ impl Scenario {
             name: name.into(),
             selection,
             runs_on_xen: true,
+            needs_juno: false,
             judge: Box::new(judge),
         }
     }
@@ -74,6 +79,14 @@ impl Scenario {
     fn on_xenolith_alone(self) -> Self {
         Self {
             runs_on_xen: false,
+            ..self
+        }
+    }
+
+    /// The same, for one that boots the model of a Juno.
+    fn on_a_juno(self) -> Self {
+        Self {
+            needs_juno: true,
             ..self
         }
     }
@@ -160,6 +173,8 @@ pub fn all() -> Vec<Scenario> {
         xl_devices::scenarios(),
         xl_death::scenarios(),
         xl_change::scenarios(),
+        image::scenarios(),
+        juno::scenarios(),
         load::scenarios(),
     ]
     .into_iter()

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A model of Arm's Juno: two kinds of CPU, a GIC-400 with GICv2m, two banks of RAM. Skipped where there is no QEMU with
+//! that machine (`QEMU_JUNO`).
+
+use super::boot::inspect;
+use super::disk::{self, NVME};
+use super::{Scenario, Selection, Stage};
+use crate::conformance;
+use crate::dom0::Dom0;
+use crate::error::{Result, fail};
+use crate::juno::{Juno, Revision};
+use crate::machine::{Board, Hypervisor, Kernel, Machine, Payload};
+
+/// MIDR_EL1.PartNum of the cores.
+const A53: &str = "0xd03";
+const A57: &str = "0xd07";
+const A72: &str = "0xd08";
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    use Kernel::{V6_1, V6_12};
+    use Revision::{R0, R1, R2};
+    use Selection::{Full, Short};
+    let boot = |selection, revision, kernel, cpus, gib, el3| {
+        let security = if el3 { "-el3" } else { "" };
+        let name = format!("juno/{revision}-{kernel}-smp{cpus}-{gib}G{security}");
+        let juno = Juno { revision, el3 };
+        Scenario::new(name, selection, move |stage| {
+            boots(stage, juno, kernel, cpus, gib)
+        })
+    };
+    let disk = |name, selection, msi: bool| {
+        Scenario::new(name, selection, move |stage| {
+            let mut machine = machine(stage, PLAIN, 6, 2);
+            if !msi {
+                machine.dom0_args.push_str(" pci=nomsi");
+            }
+            let way = if msi { "GICv2m" } else { "GIC-0 168" };
+            let check = format!("grep nvme /proc/interrupts | grep -q '{way}'");
+            disk::reads_and_writes(stage, NVME, machine, &check)
+        })
+    };
+    let suite = |cpus, el3| {
+        let security = if el3 { "-el3" } else { "" };
+        let name = format!("juno/conformance-smp{cpus}{security}");
+        Scenario::new(name, Full, move |stage| {
+            let juno = Juno { el3, ..PLAIN };
+            let machine = machine(stage, juno, cpus, 2);
+            let count = conformance::check_alone(&machine, &stage.log())?;
+            println!("      {}: {count}", stage.name);
+            Ok(())
+        })
+    };
+    let all = vec![
+        boot(Short, R2, V6_12, 6, 8, true),
+        boot(Full, R2, V6_12, 2, 2, false),
+        boot(Full, R2, V6_1, 6, 2, false),
+        boot(Full, R2, V6_1, 2, 8, true),
+        boot(Full, R1, V6_12, 6, 8, false),
+        boot(Full, R0, V6_12, 6, 8, true),
+        disk("juno/nvme-msi", Short, true),
+        disk("juno/nvme-intx", Full, false),
+        suite(2, false),
+        suite(6, true).on_xenolith_alone(),
+    ];
+    all.into_iter().map(Scenario::on_a_juno).collect()
+}
+
+const PLAIN: Juno = Juno {
+    revision: Revision::R2,
+    el3: false,
+};
+
+fn machine(stage: &Stage, juno: Juno, cpus: u32, gib: u32) -> Machine {
+    Machine {
+        board: Board::Juno(juno),
+        cpus,
+        ram_mib: gib * 1024,
+        dom0_mib: 1024,
+        // Xen parks the CPUs that are not like its boot CPU unless it is told this.
+        hypervisor_args: match stage.hypervisor {
+            Hypervisor::Xen => "hmp-unsafe=true".to_owned(),
+            Hypervisor::Xenolith => String::new(),
+        },
+        ..stage.machine()
+    }
+}
+
+fn boots(stage: &Stage, juno: Juno, kernel: Kernel, cpus: u32, gib: u32) -> Result<()> {
+    let machine = Machine {
+        payload: Payload::Linux(kernel),
+        ..machine(stage, juno, cpus, gib)
+    };
+    let mut dom0 = stage.boot(&machine)?;
+    inspect(&mut dom0, &machine)?;
+    if stage.hypervisor == Hypervisor::Xenolith {
+        sees_its_cores(&mut dom0, juno, cpus)?;
+    }
+    dom0.power_off()
+}
+
+/// Each vCPU is of one kind, wherever it runs.
+fn sees_its_cores(dom0: &mut Dom0, juno: Juno, cpus: u32) -> Result<()> {
+    let big = match juno.revision {
+        Revision::R0 | Revision::R1 => A57,
+        Revision::R2 => A72,
+    };
+    let mut expected = [big, big, A53, A53, A53, A53].to_vec();
+    expected.truncate(cpus as usize);
+    let seen = dom0.run("sed -n 's/^CPU part.*: //p' /proc/cpuinfo")?;
+    let seen: Vec<_> = seen.lines().map(str::trim).collect();
+    if seen != expected {
+        return fail(format!("dom0 sees cores {seen:?}, not {expected:?}"));
+    }
+    // Linux says when a CPU has not what it should.
+    dom0.run("! dmesg | grep -E 'SANITY CHECK|TAINT_CPU_OUT_OF_SPEC'")?;
+    Ok(())
+}
