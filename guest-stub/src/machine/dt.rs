@@ -130,11 +130,7 @@ pub(crate) fn read(address: u64) {
         event_interrupt: xen.map_or(DOMU_EVENT_PPI, |xen| interrupt(xen, 0)),
         grant_region,
         extended_regions: extended,
-        is_juno: tree
-            .root()
-            .compatible()
-            .all()
-            .any(|name| name == "arm,juno"),
+        is_juno: is_juno(tree),
         fw_cfg: tree.find_compatible(&["qemu,fw-cfg-mmio"]).map(|node| {
             let [registers] = regions(node);
             registers.base
@@ -251,6 +247,18 @@ fn gic(tree: &'static Fdt<'static>) -> Gic {
         mmu::map(region.base, region.size, Kind::Device);
     }
     gic
+}
+
+/// A domU's root need not say what it is.
+fn is_juno(tree: &Fdt<'_>) -> bool {
+    let root = tree.find_node("/");
+    let names = root.and_then(|root| root.property("compatible"));
+    names.is_some_and(|names| {
+        names
+            .value
+            .split(|&b| b == 0)
+            .any(|name| name == b"arm,juno")
+    })
 }
 
 fn node(tree: &'static Fdt<'static>, compatible: &str) -> FdtNode<'static, 'static> {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Errata of cores that a hypervisor must know of: number, cores, what is done and where.
 //!
-//! Which apply is found out by MIDR when a CPU starts. Source: Arm's Software Developers Errata
-//! Notices of Cortex-A53 (EPM048406), Cortex-A57 (EPM049219) and Cortex-A72 (EPM012079). What
+//! Which apply is found out by MIDR when a CPU starts. Their conditions in full are in Arm's Software
+//! Developers Errata Notices of Cortex-A53, Cortex-A57 and Cortex-A72. What
 //! firmware works around before it starts us, and what concerns a guest's own code alone, is not
 //! here.
 

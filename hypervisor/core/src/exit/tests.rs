@@ -77,9 +77,11 @@ fn a_doubtful_fault_is_asked_about() {
         let (hw, sys) = testing::of_core(RAM, midr);
         let domain = testing::domain(sys, hw, Setup::default());
         let vcpu = domain.vcpus()[0].clone();
-        let mut regs = Regs::default();
-        regs.pc = 0x1000;
-        regs.pstate = PSTATE_RESET;
+        let mut regs = Regs {
+            pc: 0x1000,
+            pstate: PSTATE_RESET,
+            ..Regs::default()
+        };
         if mapped {
             hw.mappings.lock().unwrap().push((far, 0x7000, true));
         }
