@@ -75,7 +75,7 @@ pub(crate) fn run() -> ! {
 /// Waits for an interrupt, with the last vCPU's state still in the CPU.
 fn idle(cpu: &PerCpu, sys: &'static System, loaded: &mut Option<(Arc<Domain>, Arc<Vcpu>)>) {
     if let Some((domain, vcpu)) = loaded
-        && (vcpu.sched.flags() & pause::EVICTED != 0 || vcpu.sched.home() != cpu.id)
+        && sys.sched.must_unload(cpu.id, vcpu)
     {
         let domain = domain.clone();
         unload(cpu, sys, &domain, &vcpu.clone());
@@ -128,7 +128,7 @@ fn run_vcpu(
         runstate(sys, domain, vcpu, RUNSTATE_RUNNING);
         turn(cpu.id, sys, domain, vcpu);
         let state = match vcpu.sched.flags() {
-            0 => RUNSTATE_RUNNABLE,
+            0 | pause::CAPPED => RUNSTATE_RUNNABLE,
             flags if flags & (pause::DOWN | pause::DOMAIN) != 0 => RUNSTATE_OFFLINE,
             _ => RUNSTATE_BLOCKED,
         };
@@ -286,7 +286,7 @@ fn unload(cpu: &PerCpu, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<V
     el2::leave_stage2();
     sys.sched.set_loaded(cpu.id, None);
     sys.sched.finish_move(sys.hw, vcpu);
-    sys.sched.offer(sys.hw, cpu.id);
+    sys.sched.offer(sys.hw, vcpu);
 }
 
 /// Moves a vCPU's state into the CPU.

@@ -16,7 +16,7 @@ use crate::grant::GrantTable;
 use crate::guest::shared::SharedPage;
 use crate::nospec;
 use crate::p2m::{P2m, Vmid};
-use crate::sched::{DEFAULT_WEIGHT, Place, pause};
+use crate::sched::{Place, Share, bit, pause};
 use crate::sync::{Lock, rank};
 use crate::system::System;
 use crate::vdev::line::Line;
@@ -25,9 +25,7 @@ use crate::vgic::{Access, VcpuNotify, Vgic};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
-};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use life::Life;
 use spin::Once;
 use vcpu::Vcpu;
@@ -154,7 +152,7 @@ pub struct Domain {
     /// `GNTTABOP_cache_flush` of its own pages, and of others' that it has mapped.
     pub cache_flushes: CacheFlushes,
     /// What of the CPUs' time it is to have.
-    pub share: Share,
+    pub share: Arc<Share>,
     /// Its vCPUs, made with it.
     all_vcpus: Box<[Arc<Vcpu>]>,
     /// False until a toolstack has asked for them.
@@ -168,14 +166,6 @@ pub struct CacheFlushes {
     pub own: AtomicU64,
     /// Of others' pages, which it has mapped by grants.
     pub foreign: AtomicU64,
-}
-
-/// A domain's share of the CPUs' time.
-pub struct Share {
-    /// Its weight against other domains'.
-    pub weight: AtomicU16,
-    /// Its limit in percent of a CPU, 0 for none. Kept for the toolstack; nothing heeds it.
-    pub cap: AtomicU16,
 }
 
 /// Lines a domain may cause in the log each second.
@@ -206,9 +196,15 @@ impl Domain {
         )?;
         let (frames, maptrack) = (config.max_grant_frames, config.max_maptrack_frames);
         let grants = GrantTable::new(sys, config.id, frames, maptrack)?;
-        let cpus: Vec<CpuId> = sys.sched.online().collect();
+        let first_pool = sys.sched.pool_cpus(0);
+        let cpus: Vec<CpuId> = sys
+            .sched
+            .online()
+            .filter(|&cpu| first_pool & bit(cpu) != 0)
+            .collect();
         let mut homes = cpus.into_iter().cycle();
         let mut home = || homes.next().unwrap_or_default();
+        let share = Arc::new(Share::new(config.nr_vcpus));
         Ok(Arc::new_cyclic(|domain| Self {
             id: config.id,
             sys,
@@ -241,13 +237,10 @@ impl Domain {
             is_debugged: AtomicBool::new(false),
             target: Once::new(),
             cache_flushes: CacheFlushes::default(),
-            share: Share {
-                weight: AtomicU16::new(DEFAULT_WEIGHT as u16),
-                cap: AtomicU16::new(0),
-            },
+            share: share.clone(),
             has_vcpus: AtomicBool::new(true),
             all_vcpus: (0..config.nr_vcpus)
-                .map(|n| Arc::new(Vcpu::new(sys, domain.clone(), n, home())))
+                .map(|n| Arc::new(Vcpu::new(sys, domain.clone(), n, home(), share.clone())))
                 .collect(),
         }))
     }
@@ -258,6 +251,11 @@ impl Domain {
             true => &self.all_vcpus,
             false => &[],
         }
+    }
+
+    /// All its vCPUs, even while it appears to have none.
+    pub fn all_vcpus(&self) -> &[Arc<Vcpu>] {
+        &self.all_vcpus
     }
 
     /// vCPU `n`.
@@ -281,12 +279,18 @@ impl Domain {
         self.has_vcpus.store(true, Ordering::Release);
     }
 
-    /// Gives its vCPUs the weight of the domain.
-    pub fn set_weight(&self, weight: u16) {
-        self.share.weight.store(weight, Ordering::Relaxed);
-        for vcpu in &self.all_vcpus {
-            vcpu.sched.set_weight(weight.into());
-        }
+    /// Limits it to `cap` percent of a CPU; 0: does not.
+    pub fn set_cap(&self, cap: u16) {
+        self.sys.sched.set_cap(self.sys.hw, &self.all_vcpus, cap);
+    }
+
+    /// Puts it into another pool.
+    ///
+    /// # Errors
+    /// As [`Scheduler::move_to_pool`](crate::sched::Scheduler::move_to_pool).
+    pub fn move_to_pool(&self, pool: u32) -> Result<(), Errno> {
+        let (sched, hw) = (&self.sys.sched, self.sys.hw);
+        sched.move_to_pool(hw, &self.all_vcpus, pool)
     }
 
     /// True if SPI `intid` of the machine is its own, or its to give.

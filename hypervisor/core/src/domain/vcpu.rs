@@ -8,7 +8,7 @@ use crate::addr::{CpuId, Gfn, PAGE_SIZE, PaRange};
 use crate::event::EventDomain;
 use crate::hw::CacheOp;
 use crate::p2m::RamScan;
-use crate::sched::{SchedState, pause};
+use crate::sched::{SchedState, Share, pause};
 use crate::sync::{Lock, rank};
 use crate::system::System;
 use crate::timer::Purpose;
@@ -69,13 +69,19 @@ pub struct Vcpu {
 
 impl Vcpu {
     /// A vCPU that is down until [`Vcpu::start`].
-    pub fn new(sys: &'static System, domain: Weak<Domain>, id: u32, home: CpuId) -> Self {
+    pub fn new(
+        sys: &'static System,
+        domain: Weak<Domain>,
+        id: u32,
+        home: CpuId,
+        share: Arc<Share>,
+    ) -> Self {
         Self {
             id,
             domain,
             sys,
             context: VcpuCell(UnsafeCell::new(Context::reset(0, 0))),
-            sched: SchedState::new(pause::DOWN | pause::PAUSED, home),
+            sched: SchedState::new(pause::DOWN | pause::PAUSED, home, share),
             ptimer: Lock::new(PhysTimer::default()),
             runstate: Lock::new(RunstateArea::default()),
             tvm: AtomicBool::new(false),

@@ -10,8 +10,10 @@
     reason = "tests"
 )]
 
+mod simulation;
 mod stress;
 
+use super::place::SLICE_US;
 use super::*;
 use crate::addr::{Pa, PaRange};
 use crate::fake::{FakeHw, set_this_cpu};
@@ -19,11 +21,15 @@ use crate::system::System;
 use crate::testing;
 use alloc::sync::Weak;
 use std::vec::Vec;
+use xen_abi::errno::Errno;
 
 const RAM: PaRange = PaRange {
     start: Pa(0x4000_0000),
     end: Pa(0x4020_0000),
 };
+
+/// What a pool begins with, in microseconds.
+const RATELIMIT_US: u64 = 1000;
 
 /// CPUs that this thread plays by turns, and vCPUs of no domain.
 struct Cpus {
@@ -39,15 +45,16 @@ impl Cpus {
 
     /// A vCPU that may run, at home on `home`, in no queue yet.
     fn vcpu(&self, home: u32) -> Arc<Vcpu> {
-        let vcpu = Vcpu::new(self.sys, Weak::new(), 0, CpuId(home));
+        let share = Arc::new(Share::new(1));
+        let vcpu = Vcpu::new(self.sys, Weak::new(), 0, CpuId(home), share);
         vcpu.sched.clear(u32::MAX);
         Arc::new(vcpu)
     }
 
     /// The same, with `weight`, in the queue.
-    fn ready(&self, home: u32, weight: u32) -> Arc<Vcpu> {
+    fn ready(&self, home: u32, weight: u16) -> Arc<Vcpu> {
         let vcpu = self.vcpu(home);
-        vcpu.sched.weight.store(weight, Ordering::Relaxed);
+        vcpu.sched.share.set_weight(weight);
         self.wake(&vcpu);
         vcpu
     }
@@ -166,6 +173,9 @@ fn a_slice_ends_only_if_others_wait() {
     let _b = cpus.ready(0, 256);
     assert!(cpus.resched(0), "the slice must be told of");
     let (_, end) = cpus.choose(0);
+    assert_eq!(end, Some(cpus.hw.now() + RATELIMIT_US * 125 / 2));
+    cpus.pass(RATELIMIT_US);
+    let (_, end) = cpus.choose(0);
     assert_eq!(end, Some(cpus.hw.now() + SLICE_US * 125 / 2));
 }
 
@@ -177,7 +187,6 @@ fn waking_takes_an_idle_cpu() {
     cpus.idles(1);
     set_this_cpu(CpuId(0));
     cpus.wake(&b);
-    assert_eq!(b.sched.home(), CpuId(1));
     assert!(cpus.kicked(1) && cpus.resched(1) && !cpus.kicked(0));
     cpus.runs(1, &b);
 }
@@ -224,7 +233,7 @@ fn a_woken_sleeper_goes_first() {
     let cpus = Cpus::new(1);
     let (hog, sleeper) = (cpus.ready(0, 256), cpus.vcpu(0));
     cpus.runs(0, &hog);
-    cpus.pass(PREEMPT_US / 2);
+    cpus.pass(RATELIMIT_US / 2);
     cpus.runs(0, &hog);
     cpus.pass(20 * SLICE_US);
     cpus.wake(&sleeper);
@@ -263,14 +272,14 @@ fn yield_alone_is_nothing() {
 }
 
 /// Shares of `weights` after many slices, in thousandths of what they should be.
-fn shares(weights: &[u32], slices: u32) -> Vec<u64> {
+fn shares(weights: &[u16], slices: u32) -> Vec<u64> {
     let cpus = Cpus::new(1);
     let vcpus: Vec<_> = weights.iter().map(|&w| cpus.ready(0, w)).collect();
     cpus.run_slices(slices);
     let sum: u64 = weights.iter().map(|&w| u64::from(w)).sum();
     let all: u64 = vcpus.iter().map(|v| v.sched.run_ticks()).sum();
     let share =
-        |(v, &w): (&Arc<Vcpu>, &u32)| v.sched.run_ticks() * 1000 * sum / (all * u64::from(w));
+        |(v, &w): (&Arc<Vcpu>, &u16)| v.sched.run_ticks() * 1000 * sum / (all * u64::from(w));
     vcpus.iter().zip(weights).map(share).collect()
 }
 
@@ -341,7 +350,7 @@ fn moving_costs_at_most_a_slice() {
     cpus.wake(&other);
     cpus.runs(1, &other);
     cpus.wake(&mover);
-    cpus.pass(SLICE_US + PREEMPT_US);
+    cpus.pass(SLICE_US + RATELIMIT_US);
     cpus.runs(1, &mover);
 }
 
@@ -388,4 +397,88 @@ fn affinity_is_obeyed() {
     cpus.idles(1);
     cpus.block(&busy);
     cpus.runs(0, &moved);
+}
+
+/// Pools by the rules of Xen.
+#[test]
+fn pools_are_made_and_changed() {
+    let cpus = Cpus::new(4);
+    let (sched, hw) = (&cpus.sys.sched, cpus.hw);
+    let info = |id, cpus| Some(PoolInfo { id, cpus });
+    assert_eq!(
+        (sched.pool_from(0), sched.pool_from(1)),
+        (info(0, 0xf), None)
+    );
+    assert_eq!(sched.create_pool(Some(0)), Err(Errno::Exist));
+    assert_eq!(sched.create_pool(None), Ok(1));
+    assert_eq!(sched.create_pool(Some(7)), Ok(7));
+    assert_eq!(sched.create_pool(None), Ok(8));
+    assert_eq!(sched.create_pool(Some(u32::MAX - 1)), Ok(u32::MAX - 1));
+    assert_eq!(sched.create_pool(None), Ok(2));
+    assert_eq!(sched.pool_from(3), info(7, 0));
+    for id in [1, 2, u32::MAX - 1] {
+        assert_eq!(sched.destroy_pool(id), Ok(()));
+    }
+    assert_eq!(sched.destroy_pool(1), Err(Errno::NoEnt));
+    assert_eq!(sched.destroy_pool(0), Err(Errno::Busy));
+    let add = |id, cpu: Option<u32>| sched.add_to_pool(hw, id, cpu.map(CpuId));
+    let remove =
+        |id, cpu: Option<u32>| sched.remove_from_pool(hw, id, cpu.map(CpuId), &[], id == 0);
+    assert_eq!(add(7, Some(0)), Err(Errno::NoDev));
+    assert_eq!(add(7, None), Err(Errno::NoDev));
+    assert_eq!(add(7, Some(4)), Err(Errno::Inval));
+    assert_eq!(add(55, Some(0)), Err(Errno::NoEnt));
+    assert_eq!(remove(7, Some(0)), Err(Errno::AddrNotAvail));
+    assert_eq!(remove(7, None), Err(Errno::Inval));
+    assert_eq!(remove(0, Some(4)), Err(Errno::Inval));
+    assert_eq!(remove(0, Some(0)), Err(Errno::Inval));
+    assert_eq!(remove(0, None), Ok(()));
+    assert_eq!((sched.free_cpus(), sched.pool_cpus(0)), (8, 7));
+    assert_eq!(add(7, None), Ok(()));
+    assert_eq!((sched.free_cpus(), sched.pool_cpus(7)), (0, 8));
+    assert_eq!(sched.destroy_pool(7), Err(Errno::Busy));
+    for limit in [99, 500_001, u32::MAX] {
+        assert_eq!(sched.set_ratelimit_us(7, limit), Err(Errno::Inval));
+    }
+    assert_eq!(sched.set_ratelimit_us(7, 0), Ok(()));
+    assert_eq!(sched.set_ratelimit_us(9, 0), Err(Errno::Srch));
+    assert_eq!(
+        (sched.ratelimit_us(7), sched.ratelimit_us(0)),
+        (Ok(0), Ok(1000))
+    );
+}
+
+/// A domain goes to another pool, a CPU out of its pool: what runs there stops.
+#[test]
+fn pools_are_kept_apart() {
+    let cpus = Cpus::new(2);
+    let (sched, hw) = (&cpus.sys.sched, cpus.hw);
+    let (a, b) = (cpus.ready(0, 256), cpus.ready(1, 256));
+    cpus.runs(0, &a);
+    cpus.runs(1, &b);
+    sched.set_loaded(CpuId(1), Some(b.clone()));
+    let pool = sched.create_pool(None).unwrap();
+    let own = core::slice::from_ref(&b);
+    assert_eq!(sched.move_to_pool(hw, own, pool), Err(Errno::NoDev));
+    sched.set_affinity(hw, &b, 0b10);
+    let both = [a.clone(), b.clone()];
+    sched
+        .remove_from_pool(hw, 0, Some(CpuId(1)), &both, true)
+        .unwrap();
+    assert_eq!(b.sched.affinity(), u128::MAX, "it could run nowhere");
+    cpus.idles(1);
+    assert!(sched.must_unload(CpuId(1), &b));
+    sched.set_loaded(CpuId(1), None);
+    set_this_cpu(CpuId(1));
+    sched.finish_move(hw, &b);
+    assert_eq!((b.sched.place(), b.sched.home()), (Place::Ready, CpuId(0)));
+    cpus.idles(1);
+    // Into the pool that the CPU is in now.
+    sched.add_to_pool(hw, pool, None).unwrap();
+    b.sched.share.set_weight(7);
+    sched.move_to_pool(hw, own, pool).unwrap();
+    assert_eq!((b.sched.share.weight(), b.sched.share.pool()), (256, pool));
+    cpus.runs(1, &b);
+    cpus.block(&a);
+    cpus.idles(0);
 }

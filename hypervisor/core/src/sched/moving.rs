@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! vCPUs go where they may run, domains into other pools, CPUs to other queues; caps change.
+
+use super::state::{Place, bit, pause};
+use super::{Scheduler, is_held};
+use crate::addr::CpuId;
+use crate::domain::vcpu::Vcpu;
+use crate::hw::Hw;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+/// How far a vCPU that moves has come.
+#[derive(Default)]
+enum Step {
+    /// Its CPU still has it.
+    #[default]
+    Later,
+    /// It has another home, and may have been in a queue.
+    Done(#[allow(dead_code, reason = "dropped where no lock is held")] Option<Arc<Vcpu>>),
+}
+
+impl Scheduler {
+    /// Lets `vcpu` run on `cpus` alone, of which one is in its pool. If it is elsewhere it moves,
+    /// once its CPU has put its registers away ([`finish_move`](Self::finish_move)).
+    pub fn set_affinity(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>, cpus: u128) {
+        vcpu.sched.affinity.set(cpus);
+        match vcpu.sched.affinity.contains(vcpu.sched.home()) {
+            true => self.offer(hw, vcpu),
+            false => self.begin_move(hw, vcpu),
+        }
+    }
+
+    /// Takes `vcpu` off its CPU, to where it may run.
+    pub(super) fn begin_move(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>) {
+        vcpu.sched.set(pause::MOVING);
+        self.resched(hw, vcpu.sched.home());
+        if let Some(cpu) = vcpu.sched.loaded_on() {
+            self.resched(hw, cpu);
+        }
+        self.finish_move(hw, vcpu);
+    }
+
+    /// If `vcpu` is to move and no CPU has it any more, it does.
+    pub fn finish_move(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>) {
+        let sched = &vcpu.sched;
+        if sched.flags() & pause::MOVING == 0 {
+            return;
+        }
+        let to = sched.share.queue();
+        let cpus = self.queue(to).map_or(0, |queue| queue.cpus.get());
+        let may = |cpu: &CpuId| sched.affinity() & cpus & bit(*cpu) != 0;
+        // Its old home if that is one, or else the first.
+        let home = Some(sched.home())
+            .filter(may)
+            .or_else(|| self.online().find(may));
+        let step = self.with_queue(vcpu, |queue| {
+            // Not moved meanwhile by somebody else.
+            if is_held(vcpu) || sched.flags() & pause::MOVING == 0 {
+                return Step::Later;
+            }
+            let taken = queue.take_out(vcpu);
+            if let Some(home) = home {
+                sched.home.store(home.0, Ordering::Relaxed);
+            }
+            sched.queue.store(to, Ordering::SeqCst);
+            Step::Done(taken)
+        });
+        if matches!(step, Step::Done(_)) && sched.clear(pause::MOVING) {
+            self.wake(hw, vcpu);
+        }
+    }
+
+    /// `cpu` is to serve another queue, or none: it does so with its next choice.
+    pub(super) fn want_queue(&self, hw: &dyn Hw, cpu: CpuId, queue: u32) {
+        if let Some(c) = self.cpu(cpu) {
+            c.wanted.store(queue, Ordering::SeqCst);
+            self.resched(hw, cpu);
+        }
+    }
+
+    /// `this` goes to the queue that it is to serve.
+    pub(super) fn change_queue(&self, hw: &dyn Hw, this: CpuId, now: u64) {
+        let Some(cpu) = self.cpu(this) else { return };
+        let left = self
+            .queue_of(this)
+            .map(|mut queue| queue.leave(this, now, &self.times));
+        let wanted = cpu.wanted.load(Ordering::SeqCst);
+        if let Some(queue) = self.queue(wanted) {
+            queue.run.lock().join(this);
+        }
+        cpu.queue.store(wanted, Ordering::SeqCst);
+        self.resched_all(hw, left.unwrap_or(0));
+    }
+
+    /// Limits a domain, whose vCPUs these are, to `cap` percent of a CPU; 0: does not.
+    pub fn set_cap(&self, hw: &dyn Hw, vcpus: &[Arc<Vcpu>], cap: u16) {
+        let Some(first) = vcpus.first() else { return };
+        self.with_queue(first, |_| first.sched.share.set_cap(cap));
+        for vcpu in vcpus {
+            let told = self.with_queue(vcpu, |queue| {
+                let now = hw.now();
+                let waits = queue.unpark_one(vcpu, now, &self.times);
+                match vcpu.sched.place() {
+                    Place::Running => Some(vcpu.sched.home()),
+                    _ if waits => queue.whom_to_tell(vcpu, now, &self.times, true),
+                    _ => None,
+                }
+            });
+            if let Some(cpu) = told {
+                self.resched(hw, cpu);
+            }
+        }
+    }
+}
