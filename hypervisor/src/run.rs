@@ -60,7 +60,8 @@ pub(crate) fn run() -> ! {
     let (cpu, sys) = (percpu::this(), machine::system());
     let mut loaded: Option<(Arc<Domain>, Arc<Vcpu>)> = None;
     loop {
-        let (next, slice_end) = sys.sched.choose(sys.hw, cpu.id);
+        let own = loaded.as_ref().map(|(_, vcpu)| vcpu);
+        let (next, slice_end) = sys.sched.choose(sys.hw, cpu.id, own);
         match slice_end {
             Some(at) => sys.timers.set(sys.hw, at, Purpose::Slice),
             None => sys.timers.cancel(sys.hw, &Purpose::Slice),
@@ -120,7 +121,7 @@ fn run_vcpu(
             unsafe { *vcpu.context.get() = Context::reset(start.entry, start.x0) };
         }
         load(cpu, &domain, &vcpu);
-        sys.sched.set_loaded(cpu.id, Some(vcpu.clone()));
+        vcpu.sched.set_loaded(Some(cpu.id));
         *loaded = Some((domain, vcpu));
     }
     if let Some((domain, vcpu)) = loaded {
@@ -284,7 +285,7 @@ fn unload(cpu: &PerCpu, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<V
     }
     // Once nobody is loaded here the domain may end, its tables with it.
     el2::leave_stage2();
-    sys.sched.set_loaded(cpu.id, None);
+    vcpu.sched.set_loaded(None);
     sys.sched.finish_move(sys.hw, vcpu);
     sys.sched.offer(sys.hw, vcpu);
 }

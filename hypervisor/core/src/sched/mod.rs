@@ -3,18 +3,19 @@
 //! shares are right over all of them; a vCPU that wakes takes a CPU that idles, or that of a vCPU
 //! which has run more.
 //!
-//! A vCPU may run while its pause flags are all clear. Its place (out, ready in a queue, running)
-//! changes only under the lock of its queue. Flags are set and cleared without a lock: who clears
-//! the last one calls [`Scheduler::wake`]; who sets one on itself and then finds a reason to go on
-//! clears it again, so no wake-up is lost (the queue lock orders the two).
+//! A vCPU may run while its pause flags are all clear. Its [`Place`] changes under the lock of its
+//! queue; but where nobody waits, its CPU lets it rest and resume without ([`rest`]). Flags are set
+//! and cleared without a lock: who clears the last one calls [`Scheduler::wake`]; who sets one on
+//! itself and then finds a reason to go on clears it again.
 //!
-//! A CPU that goes idle keeps the registers of the vCPU it last ran ([`Scheduler::loaded`]): if
+//! A CPU that goes idle keeps the registers of the vCPU it last ran ([`SchedState::loaded_on`]): if
 //! that one wakes first, nothing was moved. Until they are saved no other CPU takes that vCPU.
 
 mod moving;
 mod place;
 mod pool;
 mod queue;
+mod rest;
 mod share;
 mod state;
 #[cfg(test)]
@@ -27,14 +28,14 @@ pub use state::{Place, SchedState, bit, pause};
 use crate::addr::CpuId;
 use crate::domain::vcpu::Vcpu;
 use crate::hw::Hw;
-use crate::sync::{Guard, Lock, rank};
+use crate::sync::{Lock, SpinLock, rank};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use place::Times;
+use place::{Moment, Times};
 use pool::Pool;
-use queue::RunQueue;
+use queue::{RunQueue, Seen, Why};
 use state::CpuSet;
 
 /// The queue of a CPU that is in no pool.
@@ -45,9 +46,14 @@ struct Cpu {
     /// The queue it serves, and the one it is to serve from its next choice on.
     queue: AtomicU32,
     wanted: AtomicU32,
-    loaded: Lock<Option<Arc<Vcpu>>, { rank::RUNQ }>,
     online: AtomicBool,
     resched: AtomicBool,
+    /// It was told to choose, for one that waits.
+    told: AtomicBool,
+    /// Its current one lets others pass.
+    yields: AtomicBool,
+    /// When it chooses again since others wait; `u64::MAX` if it need not.
+    until: AtomicU64,
     /// Ticks it was idle before it last was, and since when it is; `u64::MAX` if it is not.
     idle_before: AtomicU64,
     idle_since: AtomicU64,
@@ -58,12 +64,18 @@ impl Cpu {
         Self {
             queue: AtomicU32::new(NO_QUEUE),
             wanted: AtomicU32::new(NO_QUEUE),
-            loaded: Lock::new(None),
             online: AtomicBool::new(false),
             resched: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+            yields: AtomicBool::new(false),
+            until: AtomicU64::new(u64::MAX),
             idle_before: AtomicU64::new(0),
             idle_since: AtomicU64::new(u64::MAX),
         }
+    }
+
+    fn set_until(&self, at: u64) {
+        self.until.store(at, Ordering::SeqCst);
     }
 
     /// It has nothing to do from `now` on. Of its own only.
@@ -82,7 +94,8 @@ impl Cpu {
 
 /// One queue, and the CPUs that serve it or soon will.
 struct Queue {
-    run: Lock<RunQueue, { rank::RUNQ }>,
+    run: SpinLock<RunQueue, { rank::RUNQ }>,
+    seen: Arc<Seen>,
     cpus: CpuSet,
 }
 
@@ -106,9 +119,13 @@ pub struct Scheduler {
 impl Scheduler {
     /// For `nr_cpus`, none online yet, and one pool.
     pub fn new(nr_cpus: usize, frequency: u64) -> Self {
-        let queue = |_| Queue {
-            run: Lock::new(RunQueue::new()),
-            cpus: CpuSet::none(),
+        let queue = |_| {
+            let seen = Arc::new(Seen::new());
+            Queue {
+                run: SpinLock::new(RunQueue::new(seen.clone())),
+                seen,
+                cpus: CpuSet::none(),
+            }
         };
         let scheduler = Self {
             cpus: (0..nr_cpus).map(|_| Cpu::new()).collect(),
@@ -191,10 +208,17 @@ impl Scheduler {
         self.queues.get(queue as usize)
     }
 
-    /// The queue that `cpu` serves, whose lock is held.
-    fn queue_of(&self, cpu: CpuId) -> Option<Guard<'_, RunQueue, { rank::RUNQ }>> {
-        let queue = self.cpu(cpu)?.queue.load(Ordering::SeqCst);
-        Some(self.queue(queue)?.run.lock())
+    /// The queue that `cpu` serves.
+    fn queue_of(&self, cpu: &Cpu) -> Option<&Queue> {
+        self.queue(cpu.queue.load(Ordering::SeqCst))
+    }
+
+    fn at(&self, now: u64) -> Moment<'_> {
+        Moment {
+            now,
+            times: &self.times,
+            cpus: &self.cpus,
+        }
     }
 
     /// Runs `act` with the queue of `vcpu`, whose lock is held.
@@ -211,17 +235,21 @@ impl Scheduler {
         }
     }
 
-    /// Puts a vCPU whose flags are clear into its queue, unless it is there already. Call it after
-    /// clearing the last pause flag; calling it too often does no harm.
+    /// Puts a vCPU whose flags are clear into its queue, unless it is there already, or has its CPU
+    /// go on with it. Call it after clearing the last pause flag; calling it too often does no harm.
     pub fn wake(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>) {
-        let told = self.with_queue(vcpu, |queue| {
-            if vcpu.sched.place() != Place::Out || vcpu.sched.flags() != 0 {
-                return None;
-            }
-            let now = hw.now();
-            queue.admit(vcpu, now, &self.times);
-            queue.whom_to_tell(vcpu, now, &self.times, true)
-        });
+        let told = match vcpu.sched.place() {
+            Place::Ready | Place::Running => None,
+            Place::Resting => Some(vcpu.sched.home()),
+            Place::Out => self.with_queue(vcpu, |queue| {
+                if vcpu.sched.place() != Place::Out || vcpu.sched.flags() != 0 {
+                    return None;
+                }
+                let at = self.at(hw.now());
+                queue.admit(vcpu, at);
+                queue.whom_to_tell(vcpu, at, true)
+            }),
+        };
         if let Some(cpu) = told {
             self.resched(hw, cpu);
         }
@@ -249,22 +277,36 @@ impl Scheduler {
         drop(taken);
     }
 
-    /// Chooses what `cpu` does next, and until when if it must choose again by then.
-    pub fn choose(&self, hw: &dyn Hw, this: CpuId) -> (Next, Option<u64>) {
+    /// Chooses what `this` does next, and until when if it must choose again by then. `loaded` is
+    /// the vCPU whose registers it has.
+    pub fn choose(
+        &self,
+        hw: &dyn Hw,
+        this: CpuId,
+        loaded: Option<&Arc<Vcpu>>,
+    ) -> (Next, Option<u64>) {
         let Some(cpu) = self.cpu(this) else {
             return (Next::Idle, None);
         };
         cpu.resched.store(false, Ordering::SeqCst);
+        cpu.told.store(false, Ordering::SeqCst);
         let now = hw.now();
+        let why = Why {
+            expired: cpu.until.load(Ordering::Relaxed) <= now,
+            yields: cpu.yields.load(Ordering::Relaxed),
+        };
+        cpu.set_until(u64::MAX);
+        cpu.yields.store(false, Ordering::Relaxed);
         if cpu.wanted.load(Ordering::SeqCst) != cpu.queue.load(Ordering::Relaxed) {
             self.change_queue(hw, this, now);
+        } else if let Some(next) = loaded.and_then(|v| self.choose_alone(cpu, this, v, now)) {
+            return (next, None);
         }
-        let Some(mut queue) = self.queue_of(this) else {
+        let Some(queue) = self.queue_of(cpu) else {
             cpu.begin_idle(now);
             return (Next::Idle, None);
         };
-        let choice = queue.choose(this, now, &self.times);
-        drop(queue);
+        let choice = queue.run.lock().choose(cpu, this, self.at(now), why);
         if choice.tell != 0 {
             self.resched_all(hw, choice.tell);
         }
@@ -280,28 +322,13 @@ impl Scheduler {
         }
     }
 
-    /// Puts the running vCPU of `cpu` behind the others (`SCHEDOP_yield`, WFE).
+    /// Puts the running vCPU of `cpu` behind the others (`SCHEDOP_yield`, WFE), if any wait.
     pub fn yield_current(&self, hw: &dyn Hw, this: CpuId) {
-        let yields = |mut queue: Guard<'_, RunQueue, { rank::RUNQ }>| queue.yield_current(this);
-        if self.queue_of(this).is_some_and(yields) {
+        let Some(cpu) = self.cpu(this) else { return };
+        let waiting = |queue: &Queue| queue.seen.waiting.load(Ordering::SeqCst) != 0;
+        if self.queue_of(cpu).is_some_and(waiting) {
+            cpu.yields.store(true, Ordering::Relaxed);
             self.resched(hw, this);
-        }
-    }
-
-    /// The vCPU whose registers are in `cpu`.
-    pub fn loaded(&self, cpu: CpuId) -> Option<Arc<Vcpu>> {
-        self.cpu(cpu)?.loaded.lock().clone()
-    }
-
-    /// Says whose registers are in `cpu` now: `None` once they were saved.
-    pub fn set_loaded(&self, cpu: CpuId, vcpu: Option<Arc<Vcpu>>) {
-        let Some(c) = self.cpu(cpu) else { return };
-        if let Some(vcpu) = &vcpu {
-            vcpu.sched.set_loaded(Some(cpu));
-        }
-        let old = core::mem::replace(&mut *c.loaded.lock(), vcpu);
-        if let Some(old) = old {
-            old.sched.set_loaded(None);
         }
     }
 
@@ -309,11 +336,22 @@ impl Scheduler {
     /// run it again.
     pub fn must_unload(&self, cpu: CpuId, vcpu: &Vcpu) -> bool {
         let sched = &vcpu.sched;
+        // It is the current one: what takes it away makes the CPU choose first.
+        if sched.place() == Place::Resting {
+            return false;
+        }
         let queue = self.cpu(cpu).map(|c| c.queue.load(Ordering::Relaxed));
         sched.flags() & pause::EVICTED != 0
             || sched.home() != cpu
-            || !sched.affinity.contains(cpu)
+            || !sched.is_content(cpu) && !self.has_to_stay(cpu, sched)
             || queue != Some(sched.queue.load(Ordering::Relaxed))
+    }
+
+    /// True if a vCPU may be on `cpu` and on none that it likes more.
+    fn has_to_stay(&self, cpu: CpuId, sched: &SchedState) -> bool {
+        let pool = self.queue(sched.queue.load(Ordering::Relaxed));
+        let may = sched.affinity() & pool.map_or(0, |queue| queue.cpus.get());
+        may & bit(cpu) != 0 && may & sched.preference() == 0
     }
 
     /// No CPU has `vcpu` any more: if it waits, tells one that may run it.
@@ -322,7 +360,7 @@ impl Scheduler {
             return;
         }
         let told = self.with_queue(vcpu, |queue| match vcpu.sched.place() {
-            Place::Ready => queue.whom_to_tell(vcpu, hw.now(), &self.times, false),
+            Place::Ready => queue.whom_to_tell(vcpu, self.at(hw.now()), false),
             _ => None,
         });
         if let Some(cpu) = told {
@@ -330,15 +368,15 @@ impl Scheduler {
         }
     }
 
-    /// Every vCPU that waits for `cpu` or for another CPU of its pool, for a debug key.
-    pub fn ready(&self, cpu: CpuId) -> Vec<Arc<Vcpu>> {
-        self.queue_of(cpu)
-            .map(|queue| queue.ready.clone())
-            .unwrap_or_default()
+    /// How many vCPUs wait for `cpu` or for another CPU of its pool, for a debug key.
+    pub fn waiting(&self, cpu: CpuId) -> u32 {
+        let queue = self.cpu(cpu).and_then(|cpu| self.queue_of(cpu));
+        queue.map_or(0, |queue| queue.seen.waiting.load(Ordering::Relaxed))
     }
 }
 
 /// True if a CPU runs `vcpu` or has its registers. Under its queue's lock.
 fn is_held(vcpu: &Vcpu) -> bool {
-    vcpu.sched.place() == Place::Running || vcpu.sched.loaded_on().is_some()
+    let current = matches!(vcpu.sched.place(), Place::Running | Place::Resting);
+    current || vcpu.sched.loaded_on().is_some()
 }

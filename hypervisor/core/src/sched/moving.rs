@@ -23,8 +23,12 @@ impl Scheduler {
     /// Lets `vcpu` run on `cpus` alone, of which one is in its pool. If it is elsewhere it moves,
     /// once its CPU has put its registers away ([`finish_move`](Self::finish_move)).
     pub fn set_affinity(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>, cpus: u128) {
-        vcpu.sched.affinity.set(cpus);
-        match vcpu.sched.affinity.contains(vcpu.sched.home()) {
+        // Under the lock it has one home: none takes it from a place where it may not run now.
+        let stays = self.with_queue(vcpu, |_| {
+            vcpu.sched.affinity.set(cpus);
+            vcpu.sched.affinity.contains(vcpu.sched.home())
+        });
+        match stays {
             true => self.offer(hw, vcpu),
             false => self.begin_move(hw, vcpu),
         }
@@ -60,7 +64,7 @@ impl Scheduler {
             }
             let taken = queue.take_out(vcpu);
             if let Some(home) = home {
-                sched.home.store(home.0, Ordering::Relaxed);
+                sched.set_home(home);
             }
             sched.queue.store(to, Ordering::SeqCst);
             Step::Done(taken)
@@ -82,8 +86,8 @@ impl Scheduler {
     pub(super) fn change_queue(&self, hw: &dyn Hw, this: CpuId, now: u64) {
         let Some(cpu) = self.cpu(this) else { return };
         let left = self
-            .queue_of(this)
-            .map(|mut queue| queue.leave(this, now, &self.times));
+            .queue_of(cpu)
+            .map(|queue| queue.run.lock().leave(this, self.at(now)));
         let wanted = cpu.wanted.load(Ordering::SeqCst);
         if let Some(queue) = self.queue(wanted) {
             queue.run.lock().join(this);
@@ -98,11 +102,11 @@ impl Scheduler {
         self.with_queue(first, |_| first.sched.share.set_cap(cap));
         for vcpu in vcpus {
             let told = self.with_queue(vcpu, |queue| {
-                let now = hw.now();
-                let waits = queue.unpark_one(vcpu, now, &self.times);
+                let at = self.at(hw.now());
+                let waits = queue.unpark_one(vcpu, at);
                 match vcpu.sched.place() {
                     Place::Running => Some(vcpu.sched.home()),
-                    _ if waits => queue.whom_to_tell(vcpu, now, &self.times, true),
+                    _ if waits => queue.whom_to_tell(vcpu, at, true),
                     _ => None,
                 }
             });

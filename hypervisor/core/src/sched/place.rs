@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which CPU is told that a vCPU waits.
 
-use super::queue::{RunQueue, Slot};
+use super::Cpu;
+use super::queue::RunQueue;
 use super::state::SchedState;
 use crate::addr::CpuId;
 use crate::domain::vcpu::Vcpu;
+use core::sync::atomic::Ordering;
 
 /// A time slice, in microseconds.
 pub(super) const SLICE_US: u64 = 10_000;
 /// The time for which a cap gives a budget.
 pub(super) const PERIOD_US: u64 = 10_000;
+/// What a vCPU gets at least where others wait, whatever the rate limit.
+const LEAST_US: u64 = 500;
 /// What a vCPU must have run less than another to be taken from the CPU where it last ran.
 pub(super) const MOVE_US: u64 = 500;
 
@@ -17,6 +21,7 @@ pub(super) const MOVE_US: u64 = 500;
 pub(super) struct Times {
     pub(super) slice: u64,
     pub(super) period: u64,
+    pub(super) least: u64,
     pub(super) moving: u64,
 }
 
@@ -25,6 +30,7 @@ impl Times {
         Self {
             slice: ticks(SLICE_US, frequency),
             period: ticks(PERIOD_US, frequency),
+            least: ticks(LEAST_US, frequency),
             moving: ticks(MOVE_US, frequency),
         }
     }
@@ -58,51 +64,82 @@ pub(super) const fn ticks(us: u64, frequency: u64) -> u64 {
     us.saturating_mul(frequency) / 1_000_000
 }
 
+/// What a choice depends on beside the queue.
+#[derive(Clone, Copy)]
+pub(super) struct Moment<'a> {
+    pub(super) now: u64,
+    pub(super) times: &'a Times,
+    pub(super) cpus: &'a [Cpu],
+}
+
+impl<'a> Moment<'a> {
+    /// What is seen of `cpu` without a lock.
+    pub(super) fn cpu(&self, cpu: CpuId) -> Option<&'a Cpu> {
+        self.cpus.get(cpu.index())
+    }
+
+    pub(super) fn is_told(&self, cpu: CpuId) -> bool {
+        self.cpu(cpu)
+            .is_none_or(|cpu| cpu.told.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn tell(&self, cpu: CpuId) {
+        if let Some(cpu) = self.cpu(cpu) {
+            cpu.told.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// True if `cpu` will choose again by itself, since others wait.
+    pub(super) fn is_timed(&self, cpu: CpuId) -> bool {
+        self.cpu(cpu)
+            .is_some_and(|cpu| cpu.until.load(Ordering::SeqCst) != u64::MAX)
+    }
+}
+
 impl RunQueue {
     /// The CPU to tell that `vcpu`, just admitted, waits: one that idles, or else the one whose
     /// current vCPU has run most, if it `preempts` that one, which has run more. `None`: those that
     /// may run it will come to it.
     pub(super) fn whom_to_tell(
-        &mut self,
+        &self,
         vcpu: &Vcpu,
-        now: u64,
-        times: &Times,
+        at: Moment<'_>,
         preempts: bool,
     ) -> Option<CpuId> {
-        let sched = &vcpu.sched;
-        let usable = |slot: &&mut Slot| {
-            sched.affinity.contains(slot.cpu) && sched.is_free_for(slot.cpu) && !slot.told
-        };
-        let idle = self.slots.iter_mut().filter(usable).filter(|s| s.idle);
-        if let Some(slot) = idle.min_by_key(|slot| times.handicap(sched, slot.cpu)) {
-            slot.told = true;
-            return Some(slot.cpu);
-        }
-        let mut busiest: Option<(u64, &mut Slot)> = None;
+        let (sched, times) = (&vcpu.sched, at.times);
+        let mut idle: Option<(u64, CpuId)> = None;
+        let mut busiest: Option<(u64, CpuId)> = None;
         let mut timed = false;
-        for slot in self
-            .slots
-            .iter_mut()
-            .filter(|s| sched.affinity.contains(s.cpu))
-        {
-            timed |= slot.timed || slot.told;
-            if slot.told || !sched.is_free_for(slot.cpu) {
+        let usable = |cpu| sched.affinity.contains(cpu);
+        for slot in self.slots.iter().filter(|slot| usable(slot.cpu)) {
+            let told = at.is_told(slot.cpu);
+            timed |= told || at.is_timed(slot.cpu);
+            if told || !sched.is_free_for(slot.cpu) {
                 continue;
             }
-            // One that runs nothing is about to choose.
-            let ran = slot.vruntime(now).unwrap_or(u64::MAX);
-            let more = ran.saturating_sub(times.handicap(sched, slot.cpu));
-            if busiest.as_ref().is_none_or(|(most, _)| more > *most) {
-                busiest = Some((more, slot));
+            let handicap = times.handicap(sched, slot.cpu);
+            if slot.is_idle() {
+                if idle.is_none_or(|(least, _)| handicap < least) {
+                    idle = Some((handicap, slot.cpu));
+                }
+                continue;
+            }
+            let more = slot.vruntime(at.now).saturating_sub(handicap);
+            if busiest.is_none_or(|(most, _)| more > most) {
+                busiest = Some((more, slot.cpu));
             }
         }
-        let (most, slot) = busiest?;
-        let preempts =
-            preempts && sched.vruntime() < most && !sched.share.is_used_up(now, times.period);
-        if !preempts && timed {
-            return None;
-        }
-        slot.told = true;
-        Some(slot.cpu)
+        let told = match (idle, busiest) {
+            (Some((_, cpu)), _) => Some(cpu),
+            (None, Some((most, cpu))) => {
+                let preempts = preempts
+                    && sched.vruntime() < most
+                    && !sched.share.is_used_up(at.now, times.period);
+                (preempts || !timed).then_some(cpu)
+            }
+            (None, None) => None,
+        }?;
+        at.tell(told);
+        Some(told)
     }
 }

@@ -43,10 +43,14 @@ pub enum Place {
     Ready = 1,
     /// On its home CPU.
     Running = 2,
+    /// It waits for something, and its home CPU does nothing else.
+    Resting = 3,
 }
 
 /// No CPU.
 const NOWHERE: u32 = u32::MAX;
+/// It does not run; or has no limit.
+const NONE: u64 = u64::MAX;
 
 /// The scheduler's part of a vCPU.
 pub struct SchedState {
@@ -54,7 +58,7 @@ pub struct SchedState {
     place: AtomicU8,
     /// The run queue whose lock orders what happens to it.
     pub(super) queue: AtomicU32,
-    pub(super) home: AtomicU32,
+    home: AtomicU32,
     /// The CPU that has its registers.
     loaded: AtomicU32,
     /// What its domain is to have.
@@ -62,8 +66,11 @@ pub struct SchedState {
     pub(super) affinity: CpuSet,
     pub(super) preference: CpuSet,
     /// Weighted ticks that it has run, more or less: its rank in the queue.
-    pub(super) vruntime: AtomicU64,
-    pub(super) run_ticks: AtomicU64,
+    vruntime: AtomicU64,
+    run_ticks: AtomicU64,
+    /// Of the CPU that runs it: since when, and what it may use of its domain's budget.
+    since: AtomicU64,
+    quota: AtomicU64,
 }
 
 impl SchedState {
@@ -80,6 +87,8 @@ impl SchedState {
             preference: CpuSet::all(),
             vruntime: AtomicU64::new(0),
             run_ticks: AtomicU64::new(0),
+            since: AtomicU64::new(NONE),
+            quota: AtomicU64::new(NONE),
         }
     }
 
@@ -129,7 +138,11 @@ impl SchedState {
 
     /// The CPU it runs on, or last did.
     pub fn home(&self) -> CpuId {
-        CpuId(self.home.load(Ordering::Relaxed))
+        CpuId(self.home.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn set_home(&self, cpu: CpuId) {
+        self.home.store(cpu.0, Ordering::SeqCst);
     }
 
     /// Where it is; may have changed by the time it is looked at.
@@ -137,6 +150,7 @@ impl SchedState {
         match self.place.load(Ordering::SeqCst) {
             1 => Place::Ready,
             2 => Place::Running,
+            3 => Place::Resting,
             _ => Place::Out,
         }
     }
@@ -146,12 +160,13 @@ impl SchedState {
     }
 
     /// The CPU that has its registers.
-    pub(super) fn loaded_on(&self) -> Option<CpuId> {
+    pub fn loaded_on(&self) -> Option<CpuId> {
         let cpu = self.loaded.load(Ordering::SeqCst);
         (cpu != NOWHERE).then_some(CpuId(cpu))
     }
 
-    pub(super) fn set_loaded(&self, cpu: Option<CpuId>) {
+    /// Says which CPU has its registers now: `None` once they were saved.
+    pub fn set_loaded(&self, cpu: Option<CpuId>) {
         let cpu = cpu.map_or(NOWHERE, |cpu| cpu.0);
         self.loaded.store(cpu, Ordering::SeqCst);
     }
@@ -161,13 +176,78 @@ impl SchedState {
         self.loaded_on().is_none_or(|on| on == cpu)
     }
 
-    /// How long it has run, in ticks.
+    /// True if it may run on `cpu` and would not rather be elsewhere.
+    pub(super) fn is_content(&self, cpu: CpuId) -> bool {
+        self.affinity.contains(cpu) && self.preference.contains(cpu)
+    }
+
+    /// How long it has run until it last stopped, in ticks.
     pub fn run_ticks(&self) -> u64 {
         self.run_ticks.load(Ordering::Relaxed)
     }
 
+    /// It runs from `now` on.
+    pub(super) fn start_clock(&self, now: u64) {
+        self.since.store(now, Ordering::Relaxed);
+    }
+
+    /// Ticks that it has run up to `now` since it was chosen.
+    pub(super) fn runs_for(&self, now: u64) -> u64 {
+        now.saturating_sub(self.since.load(Ordering::Relaxed))
+    }
+
+    /// Accounts what it has run since it was chosen, if it runs; how much that is. For the CPU that
+    /// runs it.
+    pub(super) fn stop_clock(&self, now: u64) -> u64 {
+        let ran = self.runs_for(now);
+        self.since.store(NONE, Ordering::Relaxed);
+        let all = self.run_ticks.load(Ordering::Relaxed).saturating_add(ran);
+        self.run_ticks.store(all, Ordering::Relaxed);
+        self.add_vruntime(self.weighted(ran));
+        ran
+    }
+
+    /// What it may use of its domain's budget; `u64::MAX` if that has no limit.
+    pub(super) fn quota(&self) -> u64 {
+        self.quota.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_quota(&self, quota: Option<u64>) {
+        self.quota.store(quota.unwrap_or(NONE), Ordering::Relaxed);
+    }
+
+    /// Gives back what it has not used of its domain's budget, after it `ran`.
+    pub(super) fn return_quota(&self, ran: u64) {
+        let quota = self.quota();
+        if quota != NONE {
+            self.quota.store(NONE, Ordering::Relaxed);
+            self.share.give_back(quota, ran);
+        }
+    }
+
+    /// True if it has a quota, or must have one to go on.
+    pub(super) fn is_limited(&self) -> bool {
+        self.share.cap() != 0 || self.quota() != NONE
+    }
+
     pub(super) fn vruntime(&self) -> u64 {
         self.vruntime.load(Ordering::Relaxed)
+    }
+
+    /// The same as of `now`, if it runs.
+    pub(super) fn vruntime_at(&self, now: u64) -> u64 {
+        self.vruntime()
+            .saturating_add(self.weighted(self.runs_for(now)))
+    }
+
+    pub(super) fn add_vruntime(&self, ticks: u64) {
+        self.vruntime.fetch_add(ticks, Ordering::Relaxed);
+    }
+
+    pub(super) fn raise_vruntime(&self, least: u64) {
+        if self.vruntime() < least {
+            self.set_vruntime(least);
+        }
     }
 
     pub(super) fn set_vruntime(&self, ticks: u64) {
@@ -180,6 +260,12 @@ impl SchedState {
         scaled
             .checked_div(self.share.weight().into())
             .unwrap_or(scaled)
+    }
+
+    /// Weighted time in ticks, rounded up.
+    pub(super) fn unweighted(&self, time: u64) -> u64 {
+        let scaled = time.saturating_mul(self.share.weight().into());
+        scaled.div_ceil(u64::from(DEFAULT_WEIGHT))
     }
 }
 

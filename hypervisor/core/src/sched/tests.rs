@@ -68,8 +68,17 @@ impl Cpus {
     }
 
     fn choose(&self, cpu: u32) -> (Option<Arc<Vcpu>>, Option<u64>) {
+        self.choose_with(cpu, None)
+    }
+
+    /// The same of a CPU that has a vCPU's registers.
+    fn choose_with(
+        &self,
+        cpu: u32,
+        loaded: Option<&Arc<Vcpu>>,
+    ) -> (Option<Arc<Vcpu>>, Option<u64>) {
         set_this_cpu(CpuId(cpu));
-        match self.sys.sched.choose(self.hw, CpuId(cpu)) {
+        match self.sys.sched.choose(self.hw, CpuId(cpu), loaded) {
             (Next::Run(vcpu), end) => (Some(vcpu), end),
             (Next::Idle, end) => (None, end),
         }
@@ -99,9 +108,10 @@ impl Cpus {
         self.hw.kicked[cpu].swap(false, Ordering::Relaxed)
     }
 
-    /// Runs CPU 0 for `slices` whole slices.
-    fn run_slices(&self, slices: u32) {
-        for _ in 0..slices {
+    /// Runs CPU 0 for as long as `slices` whole slices.
+    fn run_slices(&self, slices: u64) {
+        let over = self.hw.now() + slices * SLICE_US * 125 / 2;
+        while self.hw.now() < over {
             let (_, end) = self.choose(0);
             let end = end.expect("others wait, so the slice ends");
             self.hw.time.store(end, Ordering::Relaxed);
@@ -123,7 +133,7 @@ fn one_runs_at_a_time_and_only_while_it_may() {
     cpus.wake(&a);
     cpus.wake(&a);
     cpus.wake(&b);
-    assert_eq!(cpus.sys.sched.ready(CpuId(0)).len(), 2);
+    assert_eq!(cpus.sys.sched.waiting(CpuId(0)), 2);
     cpus.runs(0, &a);
     cpus.block(&a);
     cpus.runs(0, &b);
@@ -141,7 +151,6 @@ fn an_idle_cpu_that_wakes_somebody_itself_does_not_sleep() {
     cpus.idles(1);
     assert!(cpus.sys.sched.may_sleep(CpuId(1)));
     cpus.wake(&a);
-    assert_eq!(a.sched.home(), CpuId(1));
     assert!(!cpus.kicked(1), "no CPU kicks itself");
     assert!(!cpus.sys.sched.may_sleep(CpuId(1)));
     cpus.runs(1, &a);
@@ -174,9 +183,28 @@ fn a_slice_ends_only_if_others_wait() {
     assert!(cpus.resched(0), "the slice must be told of");
     let (_, end) = cpus.choose(0);
     assert_eq!(end, Some(cpus.hw.now() + RATELIMIT_US * 125 / 2));
-    cpus.pass(RATELIMIT_US);
-    let (_, end) = cpus.choose(0);
-    assert_eq!(end, Some(cpus.hw.now() + SLICE_US * 125 / 2));
+    // From then on they take turns, as short as the rate limit allows.
+    for _ in 0..3 {
+        cpus.pass(RATELIMIT_US);
+        let (_, end) = cpus.choose(0);
+        assert_eq!(end, Some(cpus.hw.now() + RATELIMIT_US * 125 / 2));
+    }
+}
+
+/// Who has run less has the CPU until it has run as much, but no longer than a slice.
+#[test]
+fn a_slice_is_as_long_as_the_lead() {
+    for (lead_us, slice_us) in [(0, RATELIMIT_US), (3000, 3000), (100_000, SLICE_US)] {
+        let cpus = Cpus::new(1);
+        let (a, b) = (cpus.ready(0, 256), cpus.ready(0, 256));
+        cpus.runs(0, &a);
+        cpus.pass(RATELIMIT_US);
+        let reached = a.sched.vruntime_at(cpus.hw.now());
+        b.sched.set_vruntime(reached - lead_us * 125 / 2);
+        let (chosen, end) = cpus.choose(0);
+        assert!(Arc::ptr_eq(&chosen.unwrap(), &b));
+        assert_eq!(end, Some(cpus.hw.now() + slice_us * 125 / 2));
+    }
 }
 
 #[test]
@@ -196,8 +224,7 @@ fn a_loaded_vcpu_wakes_where_it_is() {
     let cpus = Cpus::new(2);
     let (a, b) = (cpus.ready(0, 256), cpus.vcpu(0));
     cpus.runs(0, &a);
-    cpus.sys.sched.set_loaded(CpuId(0), Some(a.clone()));
-    assert!(Arc::ptr_eq(&cpus.sys.sched.loaded(CpuId(0)).unwrap(), &a));
+    a.sched.set_loaded(Some(CpuId(0)));
     cpus.block(&a);
     cpus.wake(&b);
     cpus.runs(0, &b);
@@ -206,7 +233,7 @@ fn a_loaded_vcpu_wakes_where_it_is() {
     cpus.wake(&a);
     assert_eq!(a.sched.home(), CpuId(0));
     cpus.idles(1);
-    cpus.sys.sched.set_loaded(CpuId(0), None);
+    a.sched.set_loaded(None);
     cpus.runs(1, &a);
 }
 
@@ -272,7 +299,7 @@ fn yield_alone_is_nothing() {
 }
 
 /// Shares of `weights` after many slices, in thousandths of what they should be.
-fn shares(weights: &[u16], slices: u32) -> Vec<u64> {
+fn shares(weights: &[u16], slices: u64) -> Vec<u64> {
     let cpus = Cpus::new(1);
     let vcpus: Vec<_> = weights.iter().map(|&w| cpus.ready(0, w)).collect();
     cpus.run_slices(slices);
@@ -345,7 +372,7 @@ fn moving_costs_at_most_a_slice() {
     let other = cpus.vcpu(1);
     cpus.block(&mover);
     cpus.runs(0, &old);
-    mover.sched.home.store(1, Ordering::Relaxed);
+    mover.sched.set_home(CpuId(1));
     mover.sched.clear(pause::BLOCKED);
     cpus.wake(&other);
     cpus.runs(1, &other);
@@ -362,8 +389,6 @@ fn unknown_cpus_are_ignored() {
     cpus.idles(7);
     cpus.sys.sched.yield_current(cpus.hw, CpuId(7));
     cpus.sys.sched.resched(cpus.hw, CpuId(7));
-    cpus.sys.sched.set_loaded(CpuId(7), None);
-    assert!(cpus.sys.sched.loaded(CpuId(7)).is_none());
     assert!(!cpus.resched(7));
     set_this_cpu(CpuId(0));
 }
@@ -381,7 +406,7 @@ fn affinity_is_obeyed() {
     sched.set_affinity(cpus.hw, &moved, only(1));
     assert_eq!((moved.sched.home(), moved.sched.flags()), (CpuId(1), 0));
     cpus.runs(1, &moved);
-    sched.set_loaded(CpuId(1), Some(moved.clone()));
+    moved.sched.set_loaded(Some(CpuId(1)));
     // It runs where it may not any more.
     sched.set_affinity(cpus.hw, &moved, only(0));
     assert!(sched.wants_choice(CpuId(1)) && sched.holds(&moved));
@@ -389,7 +414,7 @@ fn affinity_is_obeyed() {
     assert_ne!(moved.sched.flags() & pause::EVICTED, 0);
     sched.finish_move(cpus.hw, &moved);
     assert_eq!(moved.sched.home(), CpuId(1));
-    sched.set_loaded(CpuId(1), None);
+    moved.sched.set_loaded(None);
     sched.finish_move(cpus.hw, &moved);
     assert_eq!((moved.sched.home(), moved.sched.flags()), (CpuId(0), 0));
     // Nobody takes it from where it must be.
@@ -456,7 +481,7 @@ fn pools_are_kept_apart() {
     let (a, b) = (cpus.ready(0, 256), cpus.ready(1, 256));
     cpus.runs(0, &a);
     cpus.runs(1, &b);
-    sched.set_loaded(CpuId(1), Some(b.clone()));
+    b.sched.set_loaded(Some(CpuId(1)));
     let pool = sched.create_pool(None).unwrap();
     let own = core::slice::from_ref(&b);
     assert_eq!(sched.move_to_pool(hw, own, pool), Err(Errno::NoDev));
@@ -468,7 +493,7 @@ fn pools_are_kept_apart() {
     assert_eq!(b.sched.affinity(), u128::MAX, "it could run nowhere");
     cpus.idles(1);
     assert!(sched.must_unload(CpuId(1), &b));
-    sched.set_loaded(CpuId(1), None);
+    b.sched.set_loaded(None);
     set_this_cpu(CpuId(1));
     sched.finish_move(hw, &b);
     assert_eq!((b.sched.place(), b.sched.home()), (Place::Ready, CpuId(0)));

@@ -2,7 +2,7 @@
 //! The commands of `domctl`, as a toolstack uses them and as it must not.
 
 use super::*;
-use crate::addr::{CpuId, DomId, Gfn};
+use crate::addr::{DomId, Gfn};
 use crate::domain::context::HCR_GUEST;
 use crate::fake::Event;
 use crate::hw::CacheOp;
@@ -374,8 +374,7 @@ fn a_vcpu_that_was_reset_starts_as_new() {
         assert_eq!(vcpu.flush_from.load(Ordering::Relaxed), u64::MAX);
         assert!(!domain.vgic.has_deliverable(0));
     }
-    let ready = machine.sys.sched.ready(CpuId(0));
-    assert!(ready.iter().any(|v| alloc::sync::Arc::ptr_eq(v, &vcpu)));
+    assert_eq!(vcpu.sched.place(), crate::sched::Place::Ready);
 }
 
 #[test]

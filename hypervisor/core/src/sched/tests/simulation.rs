@@ -198,7 +198,7 @@ impl Sim {
         let id = CpuId(cpu as u32);
         let (running, until, _) = self.state.borrow()[cpu];
         let expired = until.is_some_and(|until| until <= now);
-        let begins = running.is_none() && self.sched().loaded(id).is_none() && now == us(20);
+        let begins = running.is_none() && self.loaded(cpu).is_none() && now == us(20);
         if !self.sched().take_resched(id) && !expired && !begins {
             return;
         }
@@ -208,14 +208,14 @@ impl Sim {
     fn choose(&self, cpu: usize, now: u64) {
         let id = CpuId(cpu as u32);
         set_this_cpu(id);
-        let (next, until) = self.sched().choose(self.hw(), id);
-        let loaded = self.sched().loaded(id);
+        let loaded = self.loaded(cpu);
+        let (next, until) = self.sched().choose(self.hw(), id, loaded.as_ref());
         let mut running = None;
         match next {
             Next::Run(vcpu) => {
                 if loaded.as_ref().is_none_or(|l| !Arc::ptr_eq(l, &vcpu)) {
-                    self.unload(id, loaded);
-                    self.sched().set_loaded(id, Some(vcpu.clone()));
+                    self.unload(loaded);
+                    vcpu.sched.set_loaded(Some(id));
                 }
                 let mut vcpus = self.vcpus.borrow_mut();
                 let n = vcpus
@@ -236,16 +236,26 @@ impl Sim {
                 if let Some(vcpu) = &loaded
                     && self.sched().must_unload(id, vcpu)
                 {
-                    self.unload(id, loaded);
+                    self.unload(loaded);
                 }
             }
         }
         self.state.borrow_mut()[cpu] = (running, until, now);
     }
 
-    fn unload(&self, id: CpuId, loaded: Option<Arc<Vcpu>>) {
+    /// The vCPU whose registers are in `cpu`.
+    fn loaded(&self, cpu: usize) -> Option<Arc<Vcpu>> {
+        let id = CpuId(cpu as u32);
+        let vcpus = self.vcpus.borrow();
+        let loaded = vcpus
+            .iter()
+            .find(|g| g.vcpu.sched.loaded_on() == Some(id))?;
+        Some(loaded.vcpu.clone())
+    }
+
+    fn unload(&self, loaded: Option<Arc<Vcpu>>) {
         if let Some(old) = loaded {
-            self.sched().set_loaded(id, None);
+            old.sched.set_loaded(None);
             self.sched().finish_move(self.hw(), &old);
             self.sched().offer(self.hw(), &old);
         }
@@ -592,7 +602,7 @@ fn everything_changes_and_nobody_starves() {
         for &n in domain {
             let (had, sched) = (sim.share(n, 2000), &sim.vcpu(n).sched);
             let (flags, vruntime) = (sched.flags(), sched.vruntime());
-            let time = sim.sched().queues[0].run.lock().time;
+            let time = sim.sched().queues[0].run.lock().time();
             assert!(
                 had > 340,
                 "vCPU {n} has {had}: flags {flags:#x}, vruntime {vruntime} at {time}, in queue {}",

@@ -134,7 +134,7 @@ impl World {
         let mut dice = Dice(0xfeed_f00d_0000_0001 + u64::from(id));
         let mut loaded = None;
         while !self.stop.load(Ordering::Relaxed) {
-            match self.cpus.choose(id) {
+            match self.cpus.choose_with(id, loaded.as_ref()) {
                 (Some(vcpu), end) => {
                     self.load(id, &mut loaded, &vcpu);
                     self.turn(id, &vcpu, end, &mut dice);
@@ -155,17 +155,17 @@ impl World {
             NOWHERE,
             "loaded twice"
         );
-        self.cpus
-            .sys
-            .sched
-            .set_loaded(CpuId(id), Some(vcpu.clone()));
+        vcpu.sched.set_loaded(Some(CpuId(id)));
         *loaded = Some(vcpu.clone());
     }
 
     fn unload(&self, id: u32, loaded: &mut Option<Arc<Vcpu>>) {
         if let Some(old) = loaded.take() {
             assert_eq!(self.guest(&old).loaded.swap(NOWHERE, Ordering::SeqCst), id);
-            self.cpus.sys.sched.set_loaded(CpuId(id), None);
+            old.sched.set_loaded(None);
+            let (sched, hw) = (&self.cpus.sys.sched, self.cpus.hw);
+            sched.finish_move(hw, &old);
+            sched.offer(hw, &old);
         }
     }
 
