@@ -16,7 +16,7 @@ use super::check::{Check, Failure, Outcome, check, ensure, ensure_eq, fail};
 use super::domain::start;
 use super::domctl::Domu;
 use crate::machine::dt::facts;
-use crate::machine::timer::{count, delay, nanoseconds, wait_until};
+use crate::machine::timer::wait_until;
 use crate::xen::domctl::{Program, command, create, domctl, info, plain, sysctl};
 
 const EPERM: i64 = -1;
@@ -51,8 +51,6 @@ pub(super) const CHECKS: &[Check] = &[
     check("a domain is made in a pool", made_there),
     check("affinity where a CPU leaves the pool", broken),
     check("flags of setvcpuaffinity", flags),
-    check("weights of 2:1 give shares of 2:1", weights),
-    check("a cap of 30 gives 30 percent", cap),
     check("a domain that runs is pinned elsewhere at once", pinned),
     check("a domain runs in its pool, and comes back", runs),
 ];
@@ -508,77 +506,12 @@ fn flags() -> Outcome {
     Ok(())
 }
 
-/// Microseconds for which shares are measured.
-const SPAN: u64 = 1_000_000;
-
 /// A domain that counts for ever, on CPU `cpu` alone.
 fn counting(cpu: u32) -> Result<Domu, Failure> {
     let domain = Domu::new()?;
     ensure_eq!(bind(domain.0, 1 << cpu).0, 0, "bind it");
     start(&domain, Program::Count, 0)?;
     Ok(domain)
-}
-
-/// Nanoseconds that each has run in the [`SPAN`].
-fn used<const N: usize>(domains: [&Domu; N]) -> [u64; N] {
-    let time = |domain: &Domu| info(domain.0).map_or(0, |info| info.cpu_time);
-    let before = domains.map(time);
-    delay(SPAN);
-    let mut used = domains.map(time);
-    for (used, before) in used.iter_mut().zip(before) {
-        *used -= before;
-    }
-    used
-}
-
-/// Measures until what is seen is within a tenth of what is wanted: the machine may be an emulated one whose CPUs are
-/// taken away for longer than a slice.
-fn near(what: &str, measure: impl Fn() -> (u64, u64)) -> Outcome {
-    let mut last = (0, 0);
-    for _ in 0..12 {
-        last = measure();
-        if last.0.abs_diff(last.1) * 10 <= last.1 {
-            return Ok(());
-        }
-    }
-    fail!("{what}: {}, not {}", last.0, last.1)
-}
-
-/// Nanoseconds that `domain` has run in the [`SPAN`], and as many percent of it.
-fn of_span(domain: &Domu, percent: u64) -> (u64, u64) {
-    let begin = nanoseconds(count());
-    let [used] = used([domain]);
-    (used, (nanoseconds(count()) - begin) * percent / 100)
-}
-
-fn weights() -> Outcome {
-    let cpu = last_cpu()?;
-    let (heavy, light) = (counting(cpu)?, counting(cpu)?);
-    let set = share(heavy.0, XEN_DOMCTL_SCHEDOP_PUTINFO, 512, 0).0;
-    ensure_eq!(set, 0, "a weight of 512");
-    delay(SPAN / 5);
-    near("the heavy one's time", || {
-        let [a, b] = used([&heavy, &light]);
-        (a, 2 * b)
-    })
-}
-
-fn cap() -> Outcome {
-    let domain = counting(last_cpu()?)?;
-    ensure_eq!(
-        share(domain.0, XEN_DOMCTL_SCHEDOP_PUTINFO, 0, 30).0,
-        0,
-        "a cap of 30"
-    );
-    delay(SPAN / 5);
-    near("its time", || of_span(&domain, 30))?;
-    ensure_eq!(
-        share(domain.0, XEN_DOMCTL_SCHEDOP_PUTINFO, 0, 0).0,
-        0,
-        "no cap"
-    );
-    ensure!(wait_until(LATE, || is_running(domain.0)), "it does not run");
-    Ok(())
 }
 
 /// True once it has run for longer. It may share its CPU with who asks.
@@ -606,8 +539,10 @@ fn runs() -> Outcome {
     let domain = Domu::new()?;
     start(&domain, Program::Count, 0)?;
     ensure_eq!(migrate(domain.0.into(), pool.0), 0, "move it");
-    delay(SPAN / 5);
-    near("its time", || of_span(&domain, 100))?;
+    ensure!(
+        wait_until(LATE, || is_running(domain.0)),
+        "it does not run there"
+    );
     ensure_eq!(cpu_of(domain.0), cpu, "its CPU");
     ensure_eq!(migrate(domain.0.into(), 0), 0, "move it back");
     ensure!(wait_until(LATE, || is_running(domain.0)), "it does not run");
