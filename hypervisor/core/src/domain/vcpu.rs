@@ -161,14 +161,20 @@ impl Vcpu {
     }
 
     /// Lets `act` see and change its registers, while no CPU runs it or has them. `None` if
-    /// somebody else does that just now. To be called with no lock held, and not by itself; waits
-    /// as long as the CPU needs that has it.
+    /// somebody else does that just now, or if this CPU is to do something else, which may be to
+    /// let go a vCPU that the other waits for in here: ask again after. To be called with no lock
+    /// held, and not by itself; waits as long as the CPU needs that has it.
     pub fn while_stopped<R>(self: &Arc<Self>, act: impl FnOnce(&mut Context) -> R) -> Option<R> {
         if !self.sched.try_set(pause::HELD) {
             return None;
         }
-        self.sys.sched.resched(self.sys.hw, self.sched.home());
-        while self.sys.sched.holds(self) {
+        let (sched, hw) = (&self.sys.sched, self.sys.hw);
+        sched.resched(hw, self.sched.home());
+        while sched.holds(self) {
+            if sched.wants_choice(hw.this_cpu()) {
+                self.unblock(pause::HELD);
+                return None;
+            }
             core::hint::spin_loop();
         }
         // SAFETY: no CPU has the vCPU, and none takes it while the flag is set, which we alone

@@ -336,6 +336,22 @@ fn registers_of_a_vcpu() {
     assert_eq!(info(&mut machine, id).unwrap().nr_online_vcpus, 0);
 }
 
+/// Two CPUs of dom0's may each ask for the vCPU that the other has: both must let go to be answered.
+#[test]
+fn who_waits_for_a_vcpu_lets_go_its_own() {
+    let mut machine = Machine::new();
+    let id = build(&mut machine);
+    let sched = &machine.sys.sched;
+    let domain = machine.sys.domains.get(DomId(id)).unwrap();
+    let vcpu = domain.vcpu(0).unwrap();
+    sched.set_loaded(CpuId(0), Some(vcpu.clone()));
+    sched.resched(machine.hw, CpuId(0));
+    assert!(vcpu.while_stopped(|_| ()).is_none());
+    assert_eq!(vcpu.sched.flags() & pause::HELD, 0);
+    sched.set_loaded(CpuId(0), None);
+    assert!(vcpu.while_stopped(|_| ()).is_some());
+}
+
 /// Whatever it did before, it starts as new, and runs.
 #[test]
 fn a_vcpu_that_was_reset_starts_as_new() {
