@@ -539,11 +539,12 @@ fn runs() -> Outcome {
     let domain = Domu::new()?;
     start(&domain, Program::Count, 0)?;
     ensure_eq!(migrate(domain.0.into(), pool.0), 0, "move it");
+    let moved = wait_until(LATE, || cpu_of(domain.0) == cpu && is_running(domain.0));
     ensure!(
-        wait_until(LATE, || is_running(domain.0)),
-        "it does not run there"
+        moved,
+        "it does not run there, but on CPU {}",
+        cpu_of(domain.0)
     );
-    ensure_eq!(cpu_of(domain.0), cpu, "its CPU");
     ensure_eq!(migrate(domain.0.into(), 0), 0, "move it back");
     ensure!(wait_until(LATE, || is_running(domain.0)), "it does not run");
     Ok(())

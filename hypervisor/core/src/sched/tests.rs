@@ -194,9 +194,14 @@ fn a_slice_ends_only_if_others_wait() {
 /// Who has run less has the CPU until it has run as much, but no longer than a slice.
 #[test]
 fn a_slice_is_as_long_as_the_lead() {
-    for (lead_us, slice_us) in [(0, RATELIMIT_US), (3000, 3000), (100_000, SLICE_US)] {
+    for (weight, lead_us, slice_us) in [
+        (256, 0, RATELIMIT_US),
+        (256, 3000, 3000),
+        (512, 3000, 6000),
+        (1024, 3000, SLICE_US),
+    ] {
         let cpus = Cpus::new(1);
-        let (a, b) = (cpus.ready(0, 256), cpus.ready(0, 256));
+        let (a, b) = (cpus.ready(0, 256), cpus.ready(0, weight));
         cpus.runs(0, &a);
         cpus.pass(RATELIMIT_US);
         let reached = a.sched.vruntime_at(cpus.hw.now());

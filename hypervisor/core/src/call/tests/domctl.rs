@@ -2,7 +2,7 @@
 //! The commands of `domctl`, as a toolstack uses them and as it must not.
 
 use super::*;
-use crate::addr::{DomId, Gfn};
+use crate::addr::{CpuId, DomId, Gfn};
 use crate::domain::context::HCR_GUEST;
 use crate::fake::Event;
 use crate::hw::CacheOp;
@@ -344,11 +344,11 @@ fn who_waits_for_a_vcpu_lets_go_its_own() {
     let sched = &machine.sys.sched;
     let domain = machine.sys.domains.get(DomId(id)).unwrap();
     let vcpu = domain.vcpu(0).unwrap();
-    sched.set_loaded(CpuId(0), Some(vcpu.clone()));
+    vcpu.sched.set_loaded(Some(CpuId(0)));
     sched.resched(machine.hw, CpuId(0));
     assert!(vcpu.while_stopped(|_| ()).is_none());
     assert_eq!(vcpu.sched.flags() & pause::HELD, 0);
-    sched.set_loaded(CpuId(0), None);
+    vcpu.sched.set_loaded(None);
     assert!(vcpu.while_stopped(|_| ()).is_some());
 }
 
