@@ -12,9 +12,9 @@ use crate::guest::{Guest, LONG, SOON};
 use crate::machine::Gic;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    use Selection::{Full, Short};
+    use Selection::Full;
     vec![
-        Scenario::new("xl-sched/shares", Short, shares),
+        Scenario::new("xl-sched/shares", Full, shares),
         Scenario::new("xl-sched/affinity", Full, affinity),
         Scenario::new("xl-sched/pools", Full, pools),
         Scenario::new("xl-sched/crowd", Full, crowd),
