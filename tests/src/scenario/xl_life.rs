@@ -258,30 +258,7 @@ pub(super) fn held(stage: &Stage, dom0: &mut Dom0) -> Result<Held> {
             "xl dmesg -c >/dev/null; xl debug-keys g; xl dmesg | grep -v pressed | sed 's/^/| /'",
         )?,
     };
-    let counters = dom0s_tables_as_free(&counters);
     Ok(Held { free_mib, counters })
-}
-
-/// dom0's kernel maps grants wherever it likes, and its stage-2 tables stay: they count as free.
-fn dom0s_tables_as_free(counters: &str) -> String {
-    let number = |line: &str, name: &str| -> Option<u64> {
-        let (_, rest) = line.split_once(name)?;
-        rest.split_whitespace().next()?.parse().ok()
-    };
-    let mut spare = 0;
-    let mut kept = String::new();
-    for line in counters.lines() {
-        let name = match line {
-            dom0s if dom0s.contains(" d0: ") => "tables ",
-            free if free.contains("free pages ") => "free pages ",
-            _ => "none",
-        };
-        let counted = number(line, name).unwrap_or(0);
-        spare += counted;
-        kept.push_str(&line.replacen(&format!("{name}{counted}"), "", 1));
-        kept.push('\n');
-    }
-    format!("{kept}free, and tables of d0: {spare}")
 }
 
 fn dom0_free_kib(dom0: &mut Dom0) -> Result<u64> {
@@ -289,21 +266,4 @@ fn dom0_free_kib(dom0: &mut Dom0) -> Result<u64> {
     let text = dom0.run(command)?;
     let free = row(&text, "MemTotal:", "MemFree:").and_then(|r| r.get(1)?.parse().ok());
     free.ok_or_else(|| dom0.console.failure(&format!("no MemFree in {text}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tables_of_dom0_are_as_good_as_free() {
-        let told = |free, tables, mapped| {
-            dom0s_tables_as_free(&format!(
-                "| (XL) free pages {free}\n| (XL) d0: Alive pages 131072 tables {tables} mapped {mapped}\n"
-            ))
-        };
-        assert_eq!(told(323865, 30, 536), told(323864, 31, 536));
-        assert_ne!(told(323865, 30, 536), told(323864, 30, 536));
-        assert_ne!(told(323865, 30, 536), told(323865, 30, 535));
-    }
 }
