@@ -205,6 +205,13 @@ impl Domain {
         let mut homes = cpus.into_iter().cycle();
         let mut home = || homes.next().unwrap_or_default();
         let share = Arc::new(Share::new(config.nr_vcpus));
+        let others = sys.domains.all();
+        let others = others.iter().map(|domain| domain.all_vcpus.len());
+        sys.sched.make_room(
+            others
+                .sum::<usize>()
+                .saturating_add(config.nr_vcpus as usize),
+        )?;
         Ok(Arc::new_cyclic(|domain| Self {
             id: config.id,
             sys,

@@ -170,7 +170,7 @@ impl Vcpu {
         }
         let (sched, hw) = (&self.sys.sched, self.sys.hw);
         sched.resched(hw, self.sched.home());
-        while sched.holds(self) {
+        while self.sched.is_held() {
             if sched.wants_choice(hw.this_cpu()) {
                 self.unblock(pause::HELD);
                 return None;

@@ -32,7 +32,7 @@ use crate::sync::{Lock, SpinLock, rank};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use place::{Moment, Times};
 use pool::Pool;
 use queue::{RunQueue, Seen, Why};
@@ -112,6 +112,8 @@ pub struct Scheduler {
     cpus: Box<[Cpu]>,
     queues: Box<[Queue]>,
     pools: Lock<Vec<Pool>, { rank::DOMAIN }>,
+    /// vCPUs that there may be at a time.
+    most_vcpus: AtomicUsize,
     times: Times,
     frequency: u64,
 }
@@ -131,6 +133,7 @@ impl Scheduler {
             cpus: (0..nr_cpus).map(|_| Cpu::new()).collect(),
             queues: (0..pool::most(nr_cpus)).map(queue).collect(),
             pools: Lock::new(Vec::new()),
+            most_vcpus: AtomicUsize::new(0),
             times: Times::new(frequency),
             frequency,
         };
@@ -255,12 +258,6 @@ impl Scheduler {
         }
     }
 
-    /// True if a CPU runs `vcpu` or has its registers. With a pause flag set this will end, and not
-    /// begin again.
-    pub fn holds(&self, vcpu: &Arc<Vcpu>) -> bool {
-        self.with_queue(vcpu, |_| is_held(vcpu))
-    }
-
     /// Ticks that `cpu` was idle up to `now`.
     pub fn idle_ticks(&self, cpu: CpuId, now: u64) -> u64 {
         let Some(cpu) = self.cpu(cpu) else {
@@ -288,7 +285,8 @@ impl Scheduler {
         let Some(cpu) = self.cpu(this) else {
             return (Next::Idle, None);
         };
-        cpu.resched.store(false, Ordering::SeqCst);
+        // All that is looked at below is read after this, at whatever ordering.
+        cpu.resched.swap(false, Ordering::SeqCst);
         cpu.told.store(false, Ordering::SeqCst);
         let now = hw.now();
         let why = Why {
@@ -325,7 +323,7 @@ impl Scheduler {
     /// Puts the running vCPU of `cpu` behind the others (`SCHEDOP_yield`, WFE), if any wait.
     pub fn yield_current(&self, hw: &dyn Hw, this: CpuId) {
         let Some(cpu) = self.cpu(this) else { return };
-        let waiting = |queue: &Queue| queue.seen.waiting.load(Ordering::SeqCst) != 0;
+        let waiting = |queue: &Queue| queue.seen.ready.load(Ordering::SeqCst) != 0;
         if self.queue_of(cpu).is_some_and(waiting) {
             cpu.yields.store(true, Ordering::Relaxed);
             self.resched(hw, this);
@@ -342,7 +340,6 @@ impl Scheduler {
         }
         let queue = self.cpu(cpu).map(|c| c.queue.load(Ordering::Relaxed));
         sched.flags() & pause::EVICTED != 0
-            || sched.home() != cpu
             || !sched.is_content(cpu) && !self.has_to_stay(cpu, sched)
             || queue != Some(sched.queue.load(Ordering::Relaxed))
     }
@@ -373,10 +370,4 @@ impl Scheduler {
         let queue = self.cpu(cpu).and_then(|cpu| self.queue_of(cpu));
         queue.map_or(0, |queue| queue.seen.waiting.load(Ordering::Relaxed))
     }
-}
-
-/// True if a CPU runs `vcpu` or has its registers. Under its queue's lock.
-fn is_held(vcpu: &Vcpu) -> bool {
-    let current = matches!(vcpu.sched.place(), Place::Running | Place::Resting);
-    current || vcpu.sched.loaded_on().is_some()
 }

@@ -1,23 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! vCPUs go where they may run, domains into other pools, CPUs to other queues; caps change.
 
-use super::state::{Place, bit, pause};
-use super::{Scheduler, is_held};
+use super::Scheduler;
+use super::state::{Place, SchedState, bit, pause};
 use crate::addr::CpuId;
 use crate::domain::vcpu::Vcpu;
 use crate::hw::Hw;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
-
-/// How far a vCPU that moves has come.
-#[derive(Default)]
-enum Step {
-    /// Its CPU still has it.
-    #[default]
-    Later,
-    /// It has another home, and may have been in a queue.
-    Done(#[allow(dead_code, reason = "dropped where no lock is held")] Option<Arc<Vcpu>>),
-}
 
 impl Scheduler {
     /// Lets `vcpu` run on `cpus` alone, of which one is in its pool. If it is elsewhere it moves,
@@ -31,6 +21,25 @@ impl Scheduler {
         match stays {
             true => self.offer(hw, vcpu),
             false => self.begin_move(hw, vcpu),
+        }
+    }
+
+    /// Lets `vcpu` like to run on `cpus`. If it may run on one of these and is on another, it moves.
+    pub fn set_preference(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>, cpus: u128) {
+        let sched = &vcpu.sched;
+        sched.preference.set(cpus);
+        let liked = self.liked(sched.queue.load(Ordering::SeqCst), sched);
+        if liked != 0 && liked & bit(sched.home()) == 0 {
+            self.begin_move(hw, vcpu);
+        }
+    }
+
+    /// The CPUs of a queue that a vCPU may run on: those that it likes, or all if it likes none.
+    fn liked(&self, queue: u32, sched: &SchedState) -> u128 {
+        let may = sched.affinity() & self.queue(queue).map_or(0, |queue| queue.cpus.get());
+        match may & sched.preference() {
+            0 => may,
+            liked => liked,
         }
     }
 
@@ -50,26 +59,24 @@ impl Scheduler {
         if sched.flags() & pause::MOVING == 0 {
             return;
         }
-        let to = sched.share.queue();
-        let cpus = self.queue(to).map_or(0, |queue| queue.cpus.get());
-        let may = |cpu: &CpuId| sched.affinity() & cpus & bit(*cpu) != 0;
-        // Its old home if that is one, or else the first.
-        let home = Some(sched.home())
-            .filter(may)
-            .or_else(|| self.online().find(may));
-        let step = self.with_queue(vcpu, |queue| {
+        let moved = self.with_queue(vcpu, |queue| {
             // Not moved meanwhile by somebody else.
-            if is_held(vcpu) || sched.flags() & pause::MOVING == 0 {
-                return Step::Later;
+            if sched.is_held() || sched.flags() & pause::MOVING == 0 {
+                return None;
             }
             let taken = queue.take_out(vcpu);
-            if let Some(home) = home {
-                sched.set_home(home);
+            // Before it is read where to: who changes that later finds the flag clear, and moves it.
+            sched.clear(pause::MOVING);
+            let to = sched.share.queue();
+            let liked = self.liked(to, sched);
+            if liked & bit(sched.home()) == 0 && liked != 0 {
+                sched.set_home(CpuId(liked.trailing_zeros()));
             }
             sched.queue.store(to, Ordering::SeqCst);
-            Step::Done(taken)
+            Some(taken)
         });
-        if matches!(step, Step::Done(_)) && sched.clear(pause::MOVING) {
+        // Always: who cleared another flag meanwhile may have seen it in the queue that it left.
+        if moved.is_some() {
             self.wake(hw, vcpu);
         }
     }
@@ -105,7 +112,7 @@ impl Scheduler {
                 let at = self.at(hw.now());
                 let waits = queue.unpark_one(vcpu, at);
                 match vcpu.sched.place() {
-                    Place::Running => Some(vcpu.sched.home()),
+                    Place::Running | Place::Resting => Some(vcpu.sched.home()),
                     _ if waits => queue.whom_to_tell(vcpu, at, true),
                     _ => None,
                 }

@@ -11,6 +11,7 @@ use crate::addr::CpuId;
 use crate::domain::vcpu::Vcpu;
 use crate::hw::Hw;
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 use xen_abi::errno::Errno;
 use xen_abi::sysctl::{XEN_SYSCTL_SCHED_RATELIMIT_MAX, XEN_SYSCTL_SCHED_RATELIMIT_MIN};
 
@@ -239,11 +240,27 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Lets `vcpus` in all wait in the first pool, and in others as they get there, without more
+    /// memory.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn make_room(&self, vcpus: usize) -> Result<(), Errno> {
+        self.most_vcpus.fetch_max(vcpus, Ordering::Relaxed);
+        self.make_room_in(0)
+    }
+
+    fn make_room_in(&self, queue: u32) -> Result<(), Errno> {
+        let vcpus = self.most_vcpus.load(Ordering::Relaxed);
+        let queue = self.queue(queue).ok_or(Errno::Srch)?;
+        queue.run.lock().make_room(vcpus).map_err(|_| Errno::NoMem)
+    }
+
     /// Puts a domain, whose vCPUs these are, into another pool, where it has the share that a new
     /// one has and may run on all CPUs.
     ///
     /// # Errors
-    /// `ESRCH` for a pool that is not there, `ENODEV` for one without CPUs.
+    /// `ESRCH` for a pool that is not there, `ENODEV` for one without CPUs, `ENOMEM`.
     pub fn move_to_pool(&self, hw: &dyn Hw, vcpus: &[Arc<Vcpu>], id: u32) -> Result<(), Errno> {
         let queue = self.pool_queue(id).ok_or(Errno::Srch)?;
         if self.cpus_of(queue) == 0 {
@@ -256,6 +273,7 @@ impl Scheduler {
         if share.pool() == id {
             return Ok(());
         }
+        self.make_room_in(queue)?;
         self.set_cap(hw, vcpus, 0);
         share.set_weight(DEFAULT_WEIGHT);
         share.set_pool(id, queue);

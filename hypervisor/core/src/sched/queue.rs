@@ -8,9 +8,11 @@
 
 use super::Cpu;
 use super::place::Moment;
+use super::share::Share;
 use super::state::{Place, SchedState, pause};
 use crate::addr::CpuId;
 use crate::domain::vcpu::Vcpu;
+use alloc::collections::TryReserveError;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -39,6 +41,8 @@ impl Slot {
 pub(super) struct Seen {
     /// vCPUs that wait for a CPU or a budget.
     pub(super) waiting: AtomicU32,
+    /// Those of them that wait for a CPU.
+    pub(super) ready: AtomicU32,
     /// The vruntime that the queue has come to.
     pub(super) time: AtomicU64,
 }
@@ -47,6 +51,7 @@ impl Seen {
     pub(super) const fn new() -> Self {
         Self {
             waiting: AtomicU32::new(0),
+            ready: AtomicU32::new(0),
             // Far enough from 0 for all that is before it.
             time: AtomicU64::new(1 << 48),
         }
@@ -92,6 +97,14 @@ impl RunQueue {
         }
     }
 
+    /// Lets so many vCPUs wait here without more memory.
+    pub(super) fn make_room(&mut self, vcpus: usize) -> Result<(), TryReserveError> {
+        self.ready
+            .try_reserve(vcpus.saturating_sub(self.ready.len()))?;
+        self.parked
+            .try_reserve(vcpus.saturating_sub(self.parked.len()))
+    }
+
     /// `cpu` serves the queue from now on.
     pub(super) fn join(&mut self, cpu: CpuId) {
         self.slots.push(Slot { cpu, current: None });
@@ -103,11 +116,8 @@ impl RunQueue {
             self.stop_current(slot, at);
             self.slots.remove(slot);
         }
-        if let Some(other) = self.slots.first() {
-            for vcpu in self.parked.iter().filter(|v| v.sched.home() == cpu) {
-                vcpu.sched.set_home(other.cpu);
-            }
-        }
+        // Those that it has parked: the others park them again where they may run.
+        self.unpark_if(at, |vcpu| vcpu.sched.home() == cpu);
         let all = |set, slot: &Slot| set | super::bit(slot.cpu);
         self.slots.iter().fold(0, all)
     }
@@ -120,6 +130,8 @@ impl RunQueue {
     fn show_waiting(&self) {
         let waiting = self.ready.len().saturating_add(self.parked.len());
         self.seen.waiting.store(waiting as u32, Ordering::SeqCst);
+        let ready = self.ready.len() as u32;
+        self.seen.ready.store(ready, Ordering::Relaxed);
     }
 
     fn push_ready(&mut self, vcpu: Arc<Vcpu>) {
@@ -160,12 +172,16 @@ impl RunQueue {
     }
 
     /// Chooses for `this`, whose current one has `expired` or `yields`.
-    pub(super) fn choose(&mut self, this: &Cpu, id: CpuId, at: Moment<'_>, why: Why) -> Choice {
+    pub(super) fn choose(&mut self, this: &Cpu, id: CpuId, at: Moment<'_>, mut why: Why) -> Choice {
         let unparked = !self.parked.is_empty() && self.unpark(id, at);
+        why.yields = why.yields && self.ready.iter().any(|vcpu| may_take(vcpu, id));
         let Some(slot) = self.slots.iter().position(|slot| slot.cpu == id) else {
             return Choice::default();
         };
-        if let Some(choice) = self.go_on(this, slot, at, why) {
+        if let Some(mut choice) = self.go_on(this, slot, at, why) {
+            if unparked {
+                choice.tell = self.spread(false, at);
+            }
             return choice;
         }
         let current = self.slots.get(slot).and_then(|slot| slot.current.as_ref());
@@ -221,7 +237,8 @@ impl RunQueue {
     fn start(&self, this: &Cpu, id: CpuId, vcpu: &Arc<Vcpu>, at: Moment<'_>) -> u64 {
         let sched = &vcpu.sched;
         let mut most = u64::MAX;
-        if self.others_wait(id) {
+        let others_wait = self.others_wait(id);
+        if others_wait {
             self.pull_up(sched, at);
             most = self.time_before_others(id, sched, at);
         }
@@ -230,7 +247,7 @@ impl RunQueue {
         sched.start_clock(at.now);
         let most = most.min(quota.unwrap_or(u64::MAX));
         let until = at.now.saturating_add(most);
-        if self.others_wait(id) {
+        if others_wait {
             this.set_until(until);
         }
         until
@@ -301,11 +318,8 @@ impl RunQueue {
             let (n, vcpu) = ready.min_by_key(|(_, vcpu)| key(vcpu))?;
             let sched = &vcpu.sched;
             if sched.share.is_used_up(at.now, at.times.period) {
-                sched.set(pause::CAPPED);
-                sched.set_place(Place::Out);
-                sched.set_home(this);
-                let vcpu = self.ready.remove(n);
-                self.parked.push(vcpu);
+                let share = sched.share.clone();
+                self.park(&share, this);
                 continue;
             }
             // At home here before its flags are looked at: who sets one later kicks this CPU.
@@ -326,6 +340,18 @@ impl RunQueue {
                 return Some(vcpu);
             }
         }
+    }
+
+    /// Those of a domain without budget that `this` may run wait there for the next one.
+    fn park(&mut self, share: &Arc<Share>, this: CpuId) {
+        let of_domain = |v: &mut Arc<Vcpu>| Arc::ptr_eq(&v.sched.share, share) && may_take(v, this);
+        for vcpu in self.ready.extract_if(.., of_domain) {
+            vcpu.sched.set(pause::CAPPED);
+            vcpu.sched.set_place(Place::Out);
+            vcpu.sched.set_home(this);
+            self.parked.push(vcpu);
+        }
+        self.show_waiting();
     }
 
     /// `chosen` runs while others wait: the queue's time is not before its vruntime. If it is far

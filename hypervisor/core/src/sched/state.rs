@@ -131,11 +131,6 @@ impl SchedState {
         self.preference.get()
     }
 
-    /// Sets [`preference`](Self::preference).
-    pub fn set_preference(&self, cpus: u128) {
-        self.preference.set(cpus);
-    }
-
     /// The CPU it runs on, or last did.
     pub fn home(&self) -> CpuId {
         CpuId(self.home.load(Ordering::SeqCst))
@@ -169,6 +164,14 @@ impl SchedState {
     pub fn set_loaded(&self, cpu: Option<CpuId>) {
         let cpu = cpu.map_or(NOWHERE, |cpu| cpu.0);
         self.loaded.store(cpu, Ordering::SeqCst);
+    }
+
+    /// True if a CPU runs it or has its registers. With a pause flag set this will end, and not begin
+    /// again: a CPU that takes it shows that before it looks at the flags, and shows that it has its
+    /// registers before it shows that it does not run it.
+    pub fn is_held(&self) -> bool {
+        let current = matches!(self.place(), Place::Running | Place::Resting);
+        current || self.loaded_on().is_some()
     }
 
     /// True unless another CPU than `cpu` has its registers.

@@ -414,7 +414,7 @@ fn affinity_is_obeyed() {
     moved.sched.set_loaded(Some(CpuId(1)));
     // It runs where it may not any more.
     sched.set_affinity(cpus.hw, &moved, only(0));
-    assert!(sched.wants_choice(CpuId(1)) && sched.holds(&moved));
+    assert!(sched.wants_choice(CpuId(1)) && moved.sched.is_held());
     cpus.idles(1);
     assert_ne!(moved.sched.flags() & pause::EVICTED, 0);
     sched.finish_move(cpus.hw, &moved);

@@ -40,7 +40,7 @@ pub(super) fn set_vcpu(
     }
     if op.flags & XEN_VCPUAFFINITY_SOFT != 0 {
         let wanted = bitmap::read(cur, op.cpumap_soft)?;
-        vcpu.sched.set_preference(wanted);
+        cur.sys.sched.set_preference(cur.sys.hw, vcpu, wanted);
         let effective = wanted & online & vcpu.sched.affinity();
         bitmap::write(cur, op.cpumap_soft, effective)?;
     }

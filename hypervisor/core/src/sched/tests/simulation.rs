@@ -25,10 +25,12 @@ struct Sim {
     cpus: Cpus,
     vcpus: RefCell<Vec<Guest>>,
     nr: usize,
-    /// What each CPU runs, and until when if it must choose then.
-    state: RefCell<Vec<(Option<usize>, Option<u64>, u64)>>,
+    state: RefCell<Vec<CpuState>>,
     dice: RefCell<u64>,
 }
+
+/// What a CPU runs, until when if it must choose then, and since when.
+type CpuState = (Option<usize>, Option<u64>, u64);
 
 struct Guest {
     vcpu: Arc<Vcpu>,
@@ -112,6 +114,11 @@ impl Sim {
         let vcpu = self.vcpus.borrow()[n].vcpu.clone();
         set_this_cpu(CpuId(u32::MAX));
         self.sched().set_affinity(self.hw(), &vcpu, cpus);
+    }
+
+    fn prefer(&self, n: usize, cpus: u128) {
+        set_this_cpu(CpuId(u32::MAX));
+        self.sched().set_preference(self.hw(), &self.vcpu(n), cpus);
     }
 
     fn vcpu(&self, n: usize) -> Arc<Vcpu> {
@@ -474,8 +481,8 @@ fn preferences_are_followed_where_it_costs_nobody() {
     let sim = Sim::new(2);
     let (a, b) = (sim.spinner(256), sim.spinner(256));
     let others: Vec<_> = (0..2).map(|_| sim.spinner(256)).collect();
-    sim.vcpu(a).sched.set_preference(0b10);
-    sim.vcpu(b).sched.set_preference(0b01);
+    sim.prefer(a, 0b10);
+    sim.prefer(b, 0b01);
     sim.run(200);
     sim.forget();
     sim.run(3000);
@@ -501,8 +508,7 @@ fn preferences_are_followed_where_it_costs_nobody() {
     // Better where it does not like to be than nowhere.
     let sim = Sim::new(2);
     let both = [(); 2].map(|()| sim.spinner(256));
-    both.iter()
-        .for_each(|&n| sim.vcpu(n).sched.set_preference(1));
+    both.iter().for_each(|&n| sim.prefer(n, 1));
     near(&sim.shares(&[&both[..1], &both[1..]], 1000), &[1000; 2], 3);
 }
 
