@@ -512,3 +512,141 @@ fn pools_are_kept_apart() {
     cpus.block(&a);
     cpus.idles(0);
 }
+
+/// What was parked where the CPU goes on with another one is told to a CPU that idles.
+#[test]
+fn who_has_a_budget_again_is_told_to_who_idles() {
+    let cpus = Cpus::new(2);
+    let sched = &cpus.sys.sched;
+    let (capped, other) = (cpus.vcpu(0), cpus.vcpu(0));
+    sched.set_cap(cpus.hw, std::slice::from_ref(&capped), 10);
+    cpus.wake(&capped);
+    cpus.runs(0, &capped);
+    cpus.pass(5000);
+    cpus.idles(0);
+    assert_eq!(capped.sched.flags(), pause::CAPPED);
+    cpus.idles(1);
+    cpus.pass(60_000);
+    other.sched.raise_vruntime(0);
+    cpus.wake(&other);
+    // CPU 0 takes the other one just before it sees the new budget.
+    capped.sched.set_home(CpuId(1));
+    cpus.runs(0, &other);
+    capped.sched.set_home(CpuId(0));
+    cpus.pass(100);
+    cpus.resched(1);
+    cpus.runs(0, &other);
+    assert_eq!(capped.sched.place(), Place::Ready);
+    assert!(cpus.resched(1) && cpus.kicked(1));
+    cpus.runs(1, &capped);
+}
+
+/// A CPU leaves the pool with one that waits there for its budget, and may be on one other alone.
+#[test]
+fn who_is_parked_on_a_cpu_that_leaves_is_parked_elsewhere() {
+    let cpus = Cpus::new(3);
+    let sched = &cpus.sys.sched;
+    let capped = cpus.vcpu(2);
+    sched.set_cap(cpus.hw, std::slice::from_ref(&capped), 10);
+    sched.set_affinity(cpus.hw, &capped, 0b110);
+    cpus.wake(&capped);
+    cpus.runs(2, &capped);
+    cpus.pass(5000);
+    cpus.idles(2);
+    assert_eq!(capped.sched.flags(), pause::CAPPED);
+    for cpu in [0, 1] {
+        cpus.idles(cpu);
+    }
+    let inside = std::slice::from_ref(&capped);
+    sched
+        .remove_from_pool(cpus.hw, 0, Some(CpuId(2)), inside, true)
+        .unwrap();
+    cpus.idles(2);
+    assert!(cpus.resched(1));
+    cpus.idles(1);
+    assert_eq!(capped.sched.home(), CpuId(1));
+    cpus.pass(60_000);
+    cpus.runs(1, &capped);
+}
+
+#[test]
+fn a_look_parks_all_of_a_domain() {
+    let cpus = Cpus::new(1);
+    let share = Arc::new(Share::new(8));
+    let vcpu = |id| Vcpu::new(cpus.sys, Weak::new(), id, CpuId(0), share.clone());
+    let all: Vec<_> = (0..8).map(|id| Arc::new(vcpu(id))).collect();
+    cpus.sys.sched.set_cap(cpus.hw, &all, 10);
+    for vcpu in &all {
+        vcpu.sched.clear(u32::MAX);
+        cpus.wake(vcpu);
+    }
+    assert!(!share.is_used_up(cpus.hw.now(), cpus.sys.sched.times.period));
+    share.give_back(0, 1 << 32);
+    cpus.idles(0);
+    let parked = |v: &&Arc<Vcpu>| v.sched.flags() == pause::CAPPED && v.sched.place() == Place::Out;
+    assert_eq!(all.iter().filter(parked).count(), 8);
+}
+
+/// One that rests may be about to run without the queue's lock: its CPU is told of a cap.
+#[test]
+fn a_cap_reaches_one_that_rests() {
+    let cpus = Cpus::new(1);
+    let a = cpus.ready(0, 256);
+    cpus.runs(0, &a);
+    a.sched.set_loaded(Some(CpuId(0)));
+    cpus.block(&a);
+    assert!(cpus.choose_with(0, Some(&a)).0.is_none());
+    assert_eq!(a.sched.place(), Place::Resting);
+    assert!(!cpus.resched(0));
+    cpus.sys
+        .sched
+        .set_cap(cpus.hw, std::slice::from_ref(&a), 10);
+    assert!(cpus.resched(0));
+}
+
+/// One that runs alone goes where it likes to be.
+#[test]
+fn a_preference_moves_one_that_does_not_wait() {
+    let cpus = Cpus::new(2);
+    let sched = &cpus.sys.sched;
+    let a = cpus.ready(0, 256);
+    cpus.runs(0, &a);
+    a.sched.set_loaded(Some(CpuId(0)));
+    sched.set_preference(cpus.hw, &a, 0b10);
+    assert!(sched.wants_choice(CpuId(0)));
+    assert!(cpus.choose_with(0, Some(&a)).0.is_none());
+    assert!(sched.must_unload(CpuId(0), &a));
+    a.sched.set_loaded(None);
+    sched.finish_move(cpus.hw, &a);
+    cpus.runs(1, &a);
+}
+
+/// A move to one pool that is overtaken by a move to another one ends there.
+#[test]
+fn a_second_move_counts() {
+    let cpus = Cpus::new(3);
+    let sched = &cpus.sys.sched;
+    let pools: Vec<_> = [1, 2]
+        .map(|cpu| {
+            let pool = sched.create_pool(None).unwrap();
+            let free = Some(CpuId(cpu));
+            sched.remove_from_pool(cpus.hw, 0, free, &[], true).unwrap();
+            cpus.idles(cpu);
+            sched.add_to_pool(cpus.hw, pool, free).unwrap();
+            cpus.idles(cpu);
+            pool
+        })
+        .into();
+    let a = cpus.ready(0, 256);
+    cpus.runs(0, &a);
+    a.sched.set_loaded(Some(CpuId(0)));
+    for &pool in &pools {
+        let one = std::slice::from_ref(&a);
+        sched.move_to_pool(cpus.hw, one, pool).unwrap();
+    }
+    assert!(cpus.choose_with(0, Some(&a)).0.is_none());
+    a.sched.set_loaded(None);
+    sched.finish_move(cpus.hw, &a);
+    assert_eq!((a.sched.home(), a.sched.flags()), (CpuId(2), 0));
+    cpus.runs(2, &a);
+}
