@@ -2,8 +2,10 @@
 //! Xenolith's own keys, after Ctrl-a was typed three times.
 
 use crate::{console, heap, machine};
+use alloc::sync::Arc;
 use core::fmt::{self, Write};
 use core::sync::atomic::Ordering;
+use hv_core::domain::vcpu::Vcpu;
 use hv_core::event::EventDomain;
 use hv_core::sched::pause;
 use hv_core::system::System;
@@ -79,21 +81,21 @@ fn registers(sys: &System, out: &mut Console) -> fmt::Result {
 
 fn cpus(sys: &System, out: &mut Console) -> fmt::Result {
     for cpu in sys.sched.online() {
-        let loaded = sys.sched.loaded(cpu);
         write!(
             out,
             "(XL) CPU {} MPIDR {:#x}:",
             cpu.0,
             machine::get().cpus.get(cpu.index()).copied().unwrap_or(0)
         )?;
-        match loaded
-            .as_ref()
-            .and_then(|v| Some((v.domain.upgrade()?.id, v.id)))
-        {
-            Some((domain, vcpu)) => write!(out, " holds {domain}v{vcpu}")?,
-            None => write!(out, " holds nothing")?,
+        let mut nothing = " holds nothing";
+        for domain in sys.domains.all() {
+            let holds = |vcpu: &&Arc<Vcpu>| vcpu.sched.loaded_on() == Some(cpu);
+            if let Some(vcpu) = domain.vcpus().iter().find(holds) {
+                write!(out, " holds {}v{}", domain.id, vcpu.id)?;
+                nothing = "";
+            }
         }
-        writeln!(out, ", {} ready", sys.sched.ready(cpu).len())?;
+        writeln!(out, "{nothing}, {} wait", sys.sched.waiting(cpu))?;
     }
     Ok(())
 }

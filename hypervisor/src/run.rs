@@ -60,7 +60,8 @@ pub(crate) fn run() -> ! {
     let (cpu, sys) = (percpu::this(), machine::system());
     let mut loaded: Option<(Arc<Domain>, Arc<Vcpu>)> = None;
     loop {
-        let (next, slice_end) = sys.sched.choose(sys.hw, cpu.id);
+        let own = loaded.as_ref().map(|(_, vcpu)| vcpu);
+        let (next, slice_end) = sys.sched.choose(sys.hw, cpu.id, own);
         match slice_end {
             Some(at) => sys.timers.set(sys.hw, at, Purpose::Slice),
             None => sys.timers.cancel(sys.hw, &Purpose::Slice),
@@ -75,7 +76,7 @@ pub(crate) fn run() -> ! {
 /// Waits for an interrupt, with the last vCPU's state still in the CPU.
 fn idle(cpu: &PerCpu, sys: &'static System, loaded: &mut Option<(Arc<Domain>, Arc<Vcpu>)>) {
     if let Some((domain, vcpu)) = loaded
-        && (vcpu.sched.flags() & pause::EVICTED != 0 || vcpu.sched.home() != cpu.id)
+        && sys.sched.must_unload(cpu.id, vcpu)
     {
         let domain = domain.clone();
         unload(cpu, sys, &domain, &vcpu.clone());
@@ -120,7 +121,7 @@ fn run_vcpu(
             unsafe { *vcpu.context.get() = Context::reset(start.entry, start.x0) };
         }
         load(cpu, &domain, &vcpu);
-        sys.sched.set_loaded(cpu.id, Some(vcpu.clone()));
+        vcpu.sched.set_loaded(Some(cpu.id));
         *loaded = Some((domain, vcpu));
     }
     if let Some((domain, vcpu)) = loaded {
@@ -128,7 +129,7 @@ fn run_vcpu(
         runstate(sys, domain, vcpu, RUNSTATE_RUNNING);
         turn(cpu.id, sys, domain, vcpu);
         let state = match vcpu.sched.flags() {
-            0 => RUNSTATE_RUNNABLE,
+            0 | pause::CAPPED => RUNSTATE_RUNNABLE,
             flags if flags & (pause::DOWN | pause::DOMAIN) != 0 => RUNSTATE_OFFLINE,
             _ => RUNSTATE_BLOCKED,
         };
@@ -284,9 +285,9 @@ fn unload(cpu: &PerCpu, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<V
     }
     // Once nobody is loaded here the domain may end, its tables with it.
     el2::leave_stage2();
-    sys.sched.set_loaded(cpu.id, None);
+    vcpu.sched.set_loaded(None);
     sys.sched.finish_move(sys.hw, vcpu);
-    sys.sched.offer(sys.hw, cpu.id);
+    sys.sched.offer(sys.hw, vcpu);
 }
 
 /// Moves a vCPU's state into the CPU.

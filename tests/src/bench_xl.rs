@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::dom0::Dom0;
 use crate::error::Result;
-use crate::guest::{Guest, LONG, quoted};
+use crate::guest::{Guest, LONG, PORT, quoted, receiving};
 use crate::machine::{Gic, Hypervisor, Machine, Payload};
 use crate::workspace::{target, write_whole};
 
@@ -113,10 +113,11 @@ fn measure(hypervisor: Hypervisor, gic: Gic, image: &Path) -> Result<Values> {
     let busy = ping(&mut dom0)?;
     guest.run(&mut dom0, "kill $(cat /tmp/spin)")?;
     let data = format!("head -c {MIB}M /dev/zero");
-    guest.run(&mut dom0, LISTEN)?;
-    let sent = sent(&mut dom0, &format!("{data} | nc {GUEST} 5001"))?;
-    dom0.run(LISTEN)?;
-    let back = guest.command(&format!("{data} | nc 192.168.128.1 5001"));
+    let listen = receiving("cat >/dev/null");
+    guest.run(&mut dom0, &listen)?;
+    let sent = sent(&mut dom0, &format!("{data} | nc {GUEST} {PORT}"))?;
+    dom0.run(&listen)?;
+    let back = guest.command(&format!("{data} | nc 192.168.128.1 {PORT}"));
     let received = self::sent(&mut dom0, &back)?;
     dom0.run_within("xl destroy bench", LONG)?;
     guest.await_gone(&mut dom0)?;
@@ -127,8 +128,6 @@ fn measure(hypervisor: Hypervisor, gic: Gic, image: &Path) -> Result<Values> {
 }
 
 const GUEST: &str = "192.168.128.2";
-const LISTEN: &str = "(nc -l -p 5001 </dev/null >/dev/null) & \
-                      until grep -q ':1389 ' /proc/net/tcp*; do usleep 100000; done";
 
 /// Milliseconds from `xl create` to the line that the guest's init prints.
 fn create(dom0: &mut Dom0) -> Result<f64> {

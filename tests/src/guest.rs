@@ -126,6 +126,19 @@ fn await_no_remains(dom0: &mut Dom0, end: Instant) -> Result<()> {
     Ok(())
 }
 
+/// The port of [`receiving`].
+pub const PORT: u32 = 5001;
+
+/// A command that has `sink` take what comes by TCP, from when it returns on. What it reads from must not end: busybox's
+/// nc would tell the other side, which takes that for the end of all.
+#[must_use]
+pub fn receiving(sink: &str) -> String {
+    format!(
+        "[ -p /tmp/open ] || mkfifo /tmp/open; (nc -l -p {PORT} <>/tmp/open | {sink}) & \
+         until grep -q ':{PORT:04X} ' /proc/net/tcp*; do usleep 100000; done"
+    )
+}
+
 /// A line of `xl list`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Listed {

@@ -135,7 +135,7 @@ fn settled_free_pages() -> Result<u64, Failure> {
     fail!("the number of free pages does not settle: {free}")
 }
 
-fn start(domain: &Domu, program: Program, word: u64) -> Outcome {
+pub(super) fn start(domain: &Domu, program: Program, word: u64) -> Outcome {
     ensure_eq!(load(domain.0, program, word, window(0)?), 0, "loading it");
     ensure_eq!(
         domctl(XEN_DOMCTL_UNPAUSEDOMAIN, domain.0, &NONE),

@@ -37,6 +37,7 @@ mod multicall;
 mod numbers;
 mod physmap;
 mod pointer;
+mod pool;
 mod refused;
 mod small;
 mod smp;
@@ -118,6 +119,7 @@ const FAMILIES: &[(&str, &[Check])] = &[
     ("domctl", device::CHECKS),
     ("sysctl", sysctl::CHECKS),
     ("domain", domain::CHECKS),
+    ("pool", pool::CHECKS),
     ("domu", domu::ANSWERS),
     ("domu", domu::SILO),
     ("garbage", garbage::CHECKS),

@@ -86,6 +86,8 @@ errnos! {
     OpNotSupp = 95,
     /// `EADDRINUSE`: address in use.
     AddrInUse = 98,
+    /// Address not available.
+    AddrNotAvail = 99,
     /// `ENOBUFS`: no buffer space available.
     NoBufs = 105,
     /// `ENOTCONN`: not connected.

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use xen_abi::*;
 
-/// Structures without a C structure of their own: a bare `domid_t`.
-const NOT_IN_C: [&str; 1] = ["memory::DomidArg"];
+/// Structures without a C structure of their own: a bare `domid_t`; `xen_hypfs_dirlistentry` before its `name`, which
+/// begins at byte 14, in what `sizeof` counts as padding.
+const NOT_IN_C: [&str; 2] = ["memory::DomidArg", "hypfs::DirListEntry"];
 
 /// A Rust structure's path in the crate and its line as in the golden file.
 struct Layout {
@@ -239,6 +240,7 @@ fn layouts() -> Vec<Layout> {
             xen::VcpuTimeInfo, "vcpu_time_info", version, tsc_timestamp, system_time,
             tsc_to_system_mul, tsc_shift, flags
         },
+        layout! { hypfs::DirEntry, "xen_hypfs_direntry", r#type, encoding, pad, content_len, max_write_len },
         layout! { xen::VcpuInfo, "vcpu_info", evtchn_upcall_pending, evtchn_pending_sel, time },
         layout! {
             xen::SharedInfo, "shared_info", vcpu_info, evtchn_pending, evtchn_mask,

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Locks with a rank: they are taken in strictly rising rank, which tests check.
 //!
-//! A ticket lock, so that nobody starves. EL2 runs with interrupts masked, so no lock has an
-//! irq-saving form. A wait for another CPU never happens under a lock.
+//! A ticket lock, so that nobody starves; [`SpinLock`] is for what all CPUs need often. EL2 runs
+//! with interrupts masked, so no lock has an irq-saving form. A wait for another CPU never happens
+//! under a lock.
 
 use core::fmt;
 use core::ops::{Deref, DerefMut};
-use spin::mutex::{TicketMutex, TicketMutexGuard};
+use spin::mutex::{SpinMutex, SpinMutexGuard, TicketMutex, TicketMutexGuard};
 
 /// The ranks, outermost first.
 pub mod rank {
@@ -26,7 +27,7 @@ pub mod rank {
     pub const VGIC_DIST: u8 = 80;
     /// A vCPU's interrupt lists.
     pub const VGIC_CPU: u8 = 85;
-    /// A CPU's run queue.
+    /// A pool's run queue.
     pub const RUNQ: u8 = 90;
     /// A CPU's timers.
     pub const TIMER: u8 = 95;
@@ -51,14 +52,14 @@ impl<T: ?Sized, const RANK: u8> Lock<T, RANK> {
     #[inline]
     pub fn lock(&self) -> Guard<'_, T, RANK> {
         order::take(RANK);
-        Guard(self.0.lock())
+        Ranked(self.0.lock())
     }
 
     /// Takes the lock if it is free.
     pub fn try_lock(&self) -> Option<Guard<'_, T, RANK>> {
         let guard = self.0.try_lock()?;
         order::take(RANK);
-        Some(Guard(guard))
+        Some(Ranked(guard))
     }
 
     /// Waits for two locks of one rank, the one at the lower address first. `other` may be the
@@ -76,7 +77,7 @@ impl<T: ?Sized, const RANK: u8> Lock<T, RANK> {
         };
         let low = low.lock();
         order::take_second(RANK);
-        let high = Guard(high.0.lock());
+        let high = Ranked(high.0.lock());
         if self_first {
             Pair(low, Some(high))
         } else {
@@ -91,24 +92,45 @@ impl<T: ?Sized, const RANK: u8> fmt::Debug for Lock<T, RANK> {
     }
 }
 
-/// Holds a [`Lock`]; frees it when dropped.
-#[must_use]
-pub struct Guard<'a, T: ?Sized, const RANK: u8>(TicketMutexGuard<'a, T>);
+/// As [`Lock`], but not first come, first served: it goes to a CPU that waits and runs. In a line,
+/// one CPU that an emulator or a hypervisor below has stopped would stop all that are behind it.
+pub struct SpinLock<T, const RANK: u8>(SpinMutex<T>);
 
-impl<T: ?Sized, const RANK: u8> Deref for Guard<'_, T, RANK> {
-    type Target = T;
+impl<T, const RANK: u8> SpinLock<T, RANK> {
+    /// A free lock around `value`.
+    pub const fn new(value: T) -> Self {
+        Self(SpinMutex::new(value))
+    }
+
+    /// Waits for the lock.
     #[inline]
-    fn deref(&self) -> &T {
+    pub fn lock(&self) -> Ranked<SpinMutexGuard<'_, T>, RANK> {
+        order::take(RANK);
+        Ranked(self.0.lock())
+    }
+}
+
+/// Holds a [`Lock`]; frees it when dropped.
+pub type Guard<'a, T, const RANK: u8> = Ranked<TicketMutexGuard<'a, T>, RANK>;
+
+/// Holds a lock of rank `RANK` by the guard `G`; frees it when dropped.
+#[must_use]
+pub struct Ranked<G, const RANK: u8>(G);
+
+impl<G: Deref, const RANK: u8> Deref for Ranked<G, RANK> {
+    type Target = G::Target;
+    #[inline]
+    fn deref(&self) -> &G::Target {
         &self.0
     }
 }
-impl<T: ?Sized, const RANK: u8> DerefMut for Guard<'_, T, RANK> {
+impl<G: DerefMut, const RANK: u8> DerefMut for Ranked<G, RANK> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut T {
+    fn deref_mut(&mut self) -> &mut G::Target {
         &mut self.0
     }
 }
-impl<T: ?Sized, const RANK: u8> Drop for Guard<'_, T, RANK> {
+impl<G, const RANK: u8> Drop for Ranked<G, RANK> {
     #[inline]
     fn drop(&mut self) {
         order::release(RANK);
@@ -198,6 +220,14 @@ mod tests {
             assert_eq!((*pair.first(), *pair.second()), (a + 1, b + 1));
         }
         let _rank_is_free_again = locks[0].lock();
+    }
+
+    #[test]
+    #[should_panic(expected = "lock order")]
+    fn both_kinds_have_ranks() {
+        let (a, b) = (Lock::<_, 1>::new(1), SpinLock::<_, 2>::new(2));
+        let _b = b.lock();
+        let _a = a.lock();
     }
 
     #[test]

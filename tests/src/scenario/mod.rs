@@ -27,6 +27,7 @@ mod xl_disk;
 mod xl_end;
 mod xl_life;
 mod xl_net;
+mod xl_sched;
 mod xl_tools;
 
 use std::path::PathBuf;
@@ -165,6 +166,7 @@ pub fn all() -> Vec<Scenario> {
         network::scenarios(),
         pvdisk::scenarios(),
         xl::scenarios(),
+        xl_sched::scenarios(),
         xl_tools::scenarios(),
         xl_life::scenarios(),
         xl_end::scenarios(),

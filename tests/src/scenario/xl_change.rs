@@ -141,10 +141,25 @@ fn shows_console_twice(dom0: &mut Dom0) -> Result<()> {
 }
 
 const PAGE: u64 = 4096;
-/// ELF's header, and its section headers, which follow it in Xen's dumps.
+/// Bytes of ELF's header, and of each section's header. In Xen's dumps they follow it.
 const HEADER: usize = 64;
-/// Sections of Xen's dumps: none, names, notes, vCPUs' registers, pages, and the frame number of each.
-const SECTIONS: usize = 6;
+/// What a dump has, by `xen/docs/misc/dump-core-format.txt`; some have their shared page, too.
+const SECTIONS: [&str; 5] = [
+    ".shstrtab",
+    ".note.Xen",
+    ".xen_prstatus",
+    ".xen_pages",
+    ".xen_pfn",
+];
+
+/// A section of the dump.
+#[derive(Default)]
+struct Section {
+    name: String,
+    offset: u64,
+    length: u64,
+    entry: u64,
+}
 
 /// A dump of a paused guest is Xen's ELF file with all its vCPUs and pages, and the guest goes on afterwards.
 fn dumps(dom0: &mut Dom0) -> Result<()> {
@@ -160,12 +175,18 @@ fn dumps(dom0: &mut Dom0) -> Result<()> {
     dom0.run("xl pause dumped")?;
     dom0.run_within("xl dump-core dumped /root/core", LONG)?;
     let size = number(dom0, "stat -c %s /root/core")?;
-    let head = bytes(dom0, 0, (HEADER + SECTIONS * HEADER) as u64)?;
-    let place = |section: usize, field: usize| little(&head, HEADER + section * HEADER + field, 8);
-    let (offset, length, entry) = (24, 32, 56);
-    let pages = place(4, length) / PAGE;
-    let frames = place(5, offset);
-    let first: Vec<_> = bytes(dom0, frames, 64)?
+    let head = bytes(dom0, 0, HEADER as u64)?;
+    let sections = sections(dom0, &head)?;
+    let named = |name: &str| sections.iter().find(|section| section.name == name);
+    if let Some(missing) = SECTIONS.iter().find(|name| named(name).is_none()) {
+        let names: Vec<_> = sections.iter().map(|section| &section.name).collect();
+        let message = format!("the dump has no {missing}, but {names:?}");
+        return Err(dom0.console.failure(&message));
+    }
+    let none = Section::default();
+    let [_, _, registers, memory, frames] = SECTIONS.map(|name| named(name).unwrap_or(&none));
+    let pages = memory.length / PAGE;
+    let first: Vec<_> = bytes(dom0, frames.offset, 64)?
         .chunks(8)
         .map(|c| little(c, 0, 8))
         .collect();
@@ -176,31 +197,24 @@ fn dumps(dom0: &mut Dom0) -> Result<()> {
             little(&head, 40, 8) == HEADER as u64,
             "with sections behind its header",
         ),
-        (little(&head, 60, 2) == SECTIONS as u64, "six of them"),
         (
-            place(3, length) == 2 * place(3, entry),
+            registers.length == 2 * registers.entry,
             "registers of 2 vCPUs",
         ),
         (
-            place(4, length) % PAGE == 0 && place(4, entry) == PAGE,
+            memory.length % PAGE == 0 && memory.entry == PAGE,
             "whole pages",
         ),
         (
             (32768..32768 + 16).contains(&pages),
             "128 MiB and special pages",
         ),
-        (
-            place(5, length) == 8 * pages,
-            "a frame number for each page",
-        ),
+        (frames.length == 8 * pages, "a frame number for each page"),
         (
             first.windows(2).all(|pair| pair[0] < pair[1]),
             "in ascending order",
         ),
-        (
-            size >= place(5, offset) + 8 * pages,
-            "and the file has it all",
-        ),
+        (size >= frames.offset + 8 * pages, "and the file has it all"),
     ];
     for (holds, rule) in problems {
         if !holds {
@@ -219,6 +233,28 @@ fn dumps(dom0: &mut Dom0) -> Result<()> {
     guest.run(dom0, "grep -c mark /tmp/marks")?;
     dom0.run("xl destroy dumped")?;
     guest.await_gone(dom0)
+}
+
+/// The sections of the dump whose ELF header is `head`.
+fn sections(dom0: &mut Dom0, head: &[u8]) -> Result<Vec<Section>> {
+    let (count, names_at) = (little(head, 60, 2), little(head, 62, 2) as usize);
+    let table = bytes(dom0, HEADER as u64, count * HEADER as u64)?;
+    let table: Vec<_> = table.chunks(HEADER).collect();
+    let names = table.get(names_at).copied().unwrap_or_default();
+    let names = bytes(dom0, little(names, 24, 8), little(names, 32, 8))?;
+    let section = |header: &&[u8]| {
+        let name = names
+            .get(little(header, 0, 4) as usize..)
+            .unwrap_or_default();
+        let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+        Section {
+            name: String::from_utf8_lossy(name).into_owned(),
+            offset: little(header, 24, 8),
+            length: little(header, 32, 8),
+            entry: little(header, 56, 8),
+        }
+    };
+    Ok(table.iter().map(section).collect())
 }
 
 fn number(dom0: &mut Dom0, command: &str) -> Result<u64> {

@@ -5,11 +5,11 @@ use std::fs;
 
 use super::disk::attach_virtio;
 use super::xl_life::held;
-use super::xl_net::{PORT, address, bridged};
+use super::xl_net::{address, bridged};
 use super::{Scenario, Selection, Stage};
 use crate::dom0::Dom0;
 use crate::error::{Context, Result};
-use crate::guest::{Guest, LONG};
+use crate::guest::{Guest, LONG, PORT};
 use crate::machine::Gic;
 use crate::workspace::write_whole;
 
@@ -71,7 +71,7 @@ fn round(dom0: &mut Dom0, victim: &Guest, sum: &str) -> Result<()> {
     victim.create(dom0)?;
     let host = address(0);
     dom0.run(&format!(
-        "nc -l -p {PORT} </dev/null >/dev/null & echo $! >/tmp/sink; sleep 1"
+        "mkfifo -m 600 /tmp/open 2>/dev/null; nc -l -p {PORT} <>/tmp/open >/dev/null & echo $! >/tmp/sink; sleep 1"
     ))?;
     for load in [
         "while :; do dd if=/dev/xvda of=/dev/null bs=1M iflag=direct; done",

@@ -48,7 +48,7 @@ fn disk(dom0: &mut Dom0, guest: &Guest) -> Result<()> {
         "dd if=/dev/urandom of=/dev/xvdb bs=1M count=8 conv=notrunc,fsync 2>&1",
     )?;
     expect_same(dom0, guest)?;
-    let listed = dom0.run("xl block-list host | awk 'NR > 1 { print $1, $5 }'")?;
+    let listed = dom0.run("xl block-list host | awk 'NR > 1 { print $1, $4 }'")?;
     if listed.trim() != "51728 4" {
         return Err(dom0.console.failure(&format!("disks: {listed}")));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Scenario, Selection, Stage};
 use crate::dom0::Dom0;
 use crate::error::Result;
-use crate::guest::{Guest, LONG};
+use crate::guest::{Guest, LONG, PORT, receiving};
 use crate::machine::Gic;
 
 const SIZE: u32 = 64 << 20;
@@ -110,15 +110,4 @@ fn send(dom0: &mut Dom0, from: &Host<'_>, to: &Host<'_>) -> Result<String> {
     to.run(dom0, &receiving(&format!("{place} sha256sum >/tmp/sum")))?;
     from.run(dom0, &format!("nc {} {PORT} </tmp/data", to.address))?;
     to.run(dom0, "wait; cat /tmp/sum")
-}
-
-/// The port of TCP.
-pub(super) const PORT: u32 = 5001;
-
-/// A command that has `sink` take what comes by TCP, from when it returns on.
-pub(super) fn receiving(sink: &str) -> String {
-    format!(
-        "(nc -l -p {PORT} </dev/null | {sink}) & \
-         until grep -q ':{PORT:04X} ' /proc/net/tcp*; do usleep 100000; done"
-    )
 }

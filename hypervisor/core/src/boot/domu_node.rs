@@ -47,7 +47,10 @@ const UNSUPPORTED: &[(&str, &str)] = &[
         "llc-colors",
         "cache colouring is not supported; leave it out",
     ),
-    ("domain-cpupool", "there are no CPU pools; leave it out"),
+    (
+        "domain-cpupool",
+        "CPU pools are made by a toolstack, later; leave it out",
+    ),
     ("capabilities", "there are no capabilities; leave it out"),
 ];
 /// The same for nodes below it.

@@ -4,6 +4,7 @@
 
 use super::midr::Midr;
 use crate::addr::CpuId;
+use crate::sched::bit;
 use crate::trap::idreg::IdRegs;
 use crate::trap::smccc::Mitigations;
 use alloc::boxed::Box;
@@ -48,11 +49,6 @@ pub struct Cpu {
 pub struct Kinds {
     first: Kind,
     others: Box<[Kind]>,
-}
-
-/// `cpu` as a set.
-fn bit(cpu: CpuId) -> u128 {
-    1u128.checked_shl(cpu.0).unwrap_or(0)
 }
 
 impl Kind {

@@ -119,6 +119,8 @@ impl Domain {
         for vcpu in &self.all_vcpus {
             self.sys.sched.take_out(vcpu);
         }
+        // Its own pool need not stay for it. The first one can always be had.
+        let _ = self.move_to_pool(0);
         self.sys.hw.console_leave(self.id);
         self.sys.timers.forget(self);
         self.vgic.unlink_all(&**self);

@@ -115,8 +115,7 @@ impl Domain {
     /// True once no CPU runs its vCPUs or has their registers. To be asked after they were
     /// stopped.
     pub fn is_settled(&self) -> bool {
-        let sched = &self.sys.sched;
-        self.all_vcpus.iter().all(|vcpu| !sched.holds(vcpu))
+        self.all_vcpus.iter().all(|vcpu| !vcpu.sched.is_held())
     }
 
     /// Waits until it is [settled](Self::is_settled): as long as the CPUs need that have its

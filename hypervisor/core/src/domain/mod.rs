@@ -16,7 +16,7 @@ use crate::grant::GrantTable;
 use crate::guest::shared::SharedPage;
 use crate::nospec;
 use crate::p2m::{P2m, Vmid};
-use crate::sched::{DEFAULT_WEIGHT, Place, pause};
+use crate::sched::{Place, Share, bit, pause};
 use crate::sync::{Lock, rank};
 use crate::system::System;
 use crate::vdev::line::Line;
@@ -25,9 +25,7 @@ use crate::vgic::{Access, VcpuNotify, Vgic};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
-};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use life::Life;
 use spin::Once;
 use vcpu::Vcpu;
@@ -154,7 +152,7 @@ pub struct Domain {
     /// `GNTTABOP_cache_flush` of its own pages, and of others' that it has mapped.
     pub cache_flushes: CacheFlushes,
     /// What of the CPUs' time it is to have.
-    pub share: Share,
+    pub share: Arc<Share>,
     /// Its vCPUs, made with it.
     all_vcpus: Box<[Arc<Vcpu>]>,
     /// False until a toolstack has asked for them.
@@ -168,14 +166,6 @@ pub struct CacheFlushes {
     pub own: AtomicU64,
     /// Of others' pages, which it has mapped by grants.
     pub foreign: AtomicU64,
-}
-
-/// A domain's share of the CPUs' time.
-pub struct Share {
-    /// Its weight against other domains'.
-    pub weight: AtomicU16,
-    /// Its limit in percent of a CPU, 0 for none. Kept for the toolstack; nothing heeds it.
-    pub cap: AtomicU16,
 }
 
 /// Lines a domain may cause in the log each second.
@@ -206,9 +196,22 @@ impl Domain {
         )?;
         let (frames, maptrack) = (config.max_grant_frames, config.max_maptrack_frames);
         let grants = GrantTable::new(sys, config.id, frames, maptrack)?;
-        let cpus: Vec<CpuId> = sys.sched.online().collect();
-        let mut homes = of_its_kinds(sys, &config, cpus).into_iter().cycle();
+        let usable = of_its_kinds(sys, &config, sys.sched.pool_cpus(0));
+        let cpus: Vec<CpuId> = sys
+            .sched
+            .online()
+            .filter(|&cpu| usable & bit(cpu) != 0)
+            .collect();
+        let mut homes = cpus.into_iter().cycle();
         let mut home = || homes.next().unwrap_or_default();
+        let share = Arc::new(Share::new(config.nr_vcpus));
+        let others = sys.domains.all();
+        let others = others.iter().map(|domain| domain.all_vcpus.len());
+        sys.sched.make_room(
+            others
+                .sum::<usize>()
+                .saturating_add(config.nr_vcpus as usize),
+        )?;
         Ok(Arc::new_cyclic(|domain| Self {
             id: config.id,
             sys,
@@ -241,14 +244,10 @@ impl Domain {
             is_debugged: AtomicBool::new(false),
             target: Once::new(),
             cache_flushes: CacheFlushes::default(),
-            share: Share {
-                weight: AtomicU16::new(DEFAULT_WEIGHT as u16),
-                cap: AtomicU16::new(0),
-            },
+            share: share.clone(),
             has_vcpus: AtomicBool::new(true),
             all_vcpus: (0..config.nr_vcpus)
-                .map(|n| Arc::new(Vcpu::new(sys, domain.clone(), n, home())))
-                .inspect(stay_on_its_kind)
+                .map(|n| Arc::new(Vcpu::new(sys, domain.clone(), n, home(), share.clone())))
                 .collect(),
         }))
     }
@@ -259,6 +258,11 @@ impl Domain {
             true => &self.all_vcpus,
             false => &[],
         }
+    }
+
+    /// All its vCPUs, even while it appears to have none.
+    pub fn all_vcpus(&self) -> &[Arc<Vcpu>] {
+        &self.all_vcpus
     }
 
     /// vCPU `n`.
@@ -282,12 +286,30 @@ impl Domain {
         self.has_vcpus.store(true, Ordering::Release);
     }
 
-    /// Gives its vCPUs the weight of the domain.
-    pub fn set_weight(&self, weight: u16) {
-        self.share.weight.store(weight, Ordering::Relaxed);
-        for vcpu in &self.all_vcpus {
-            vcpu.sched.set_weight(weight.into());
+    /// Limits it to `cap` percent of a CPU; 0: does not.
+    pub fn set_cap(&self, cap: u16) {
+        self.sys.sched.set_cap(self.sys.hw, &self.all_vcpus, cap);
+    }
+
+    /// Puts it into another pool. If that has no CPU of the kinds of its vCPUs, which have never
+    /// run, they become of one that it has.
+    ///
+    /// # Errors
+    /// As [`Scheduler::move_to_pool`](crate::sched::Scheduler::move_to_pool); `EBUSY` if somebody
+    /// looks at the registers of a vCPU that has never run.
+    pub fn move_to_pool(&self, pool: u32) -> Result<(), Errno> {
+        let (sched, hw) = (&self.sys.sched, self.sys.hw);
+        let cpus = sched.room_in_pool(pool)?;
+        let vcpus = &self.all_vcpus;
+        let fits = vcpus.iter().all(|vcpu| vcpu.sched.may_be_among(cpus));
+        if !fits && !vcpus.iter().any(|vcpu| vcpu.has_run()) {
+            let kind = self.sys.kinds.least_used(cpus, self.max_vcpus());
+            let kind = kind.ok_or(Errno::NoDev)?;
+            for vcpu in vcpus {
+                vcpu.change_kind(kind).ok_or(Errno::Busy)?;
+            }
         }
+        sched.move_to_pool(hw, vcpus, pool)
     }
 
     /// True if SPI `intid` of the machine is its own, or its to give.
@@ -379,23 +401,12 @@ impl Domain {
 
 /// Those of `cpus` that the vCPUs of a new domain may be at home on. The hardware domain's are
 /// spread over all kinds of CPU, another domain's are of one kind.
-fn of_its_kinds(sys: &System, config: &DomainConfig, mut cpus: Vec<CpuId>) -> Vec<CpuId> {
-    if sys.kinds.are_several() && !config.role.hardware {
-        let set = |cpu: &CpuId| 1u128.checked_shl(cpu.0).unwrap_or(0);
-        let all = cpus.iter().fold(0, |all, cpu| all | set(cpu));
-        if let Some(kind) = sys.kinds.least_used(all, config.nr_vcpus) {
-            cpus.retain(|cpu| sys.kinds.get(kind).cpus & set(cpu) != 0);
-        }
+fn of_its_kinds(sys: &System, config: &DomainConfig, cpus: u128) -> u128 {
+    if config.role.hardware {
+        return cpus;
     }
-    cpus
-}
-
-/// A vCPU never runs on another kind of CPU than its own.
-fn stay_on_its_kind(vcpu: &Arc<Vcpu>) {
-    if vcpu.sys.kinds.are_several() {
-        let (sched, hw) = (&vcpu.sys.sched, vcpu.sys.hw);
-        sched.set_affinity(hw, vcpu, vcpu.kind().cpus);
-    }
+    let kind = sys.kinds.least_used(cpus, config.nr_vcpus);
+    kind.map_or(cpus, |kind| cpus & sys.kinds.get(kind).cpus)
 }
 
 /// A message a guest caused: level, domain's budget, text. Needs no prefix.

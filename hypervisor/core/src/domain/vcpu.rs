@@ -9,7 +9,7 @@ use crate::cpu::kind::{Kind, KindId};
 use crate::event::EventDomain;
 use crate::hw::CacheOp;
 use crate::p2m::RamScan;
-use crate::sched::{SchedState, pause};
+use crate::sched::{SchedState, Share, bit, pause};
 use crate::sync::{Lock, rank};
 use crate::system::System;
 use crate::timer::Purpose;
@@ -43,8 +43,8 @@ pub struct Start {
 /// Why a vCPU cannot be restricted to certain CPUs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CannotRestrict {
-    /// None of them is of its kind.
-    OtherKind,
+    /// None of them is in its pool and of its kind.
+    Nowhere,
     /// Not just now: somebody looks at its registers.
     Again,
 }
@@ -81,16 +81,24 @@ pub struct Vcpu {
 
 impl Vcpu {
     /// A vCPU that is down until [`Vcpu::start`], of the kind of the CPU `home`.
-    pub fn new(sys: &'static System, domain: Weak<Domain>, id: u32, home: CpuId) -> Self {
-        let kind = sys.kinds.of_first(set_of(home)).unwrap_or_default();
+    pub fn new(
+        sys: &'static System,
+        domain: Weak<Domain>,
+        id: u32,
+        home: CpuId,
+        share: Arc<Share>,
+    ) -> Self {
+        let kind = sys.kinds.of_first(bit(home)).unwrap_or_default();
         sys.kinds.enter(kind);
+        let sched = SchedState::new(pause::DOWN | pause::PAUSED, home, share);
+        sched.set_kind(sys.kinds.get(kind).cpus);
         Self {
             id,
             domain,
             sys,
             kind: AtomicU8::new(kind.0),
             context: VcpuCell(UnsafeCell::new(Context::reset(0, 0))),
-            sched: SchedState::new(pause::DOWN | pause::PAUSED, home),
+            sched,
             ptimer: Lock::new(PhysTimer::default()),
             runstate: Lock::new(RunstateArea::default()),
             tvm: AtomicBool::new(false),
@@ -112,46 +120,52 @@ impl Vcpu {
         KindId(self.kind.load(Ordering::Relaxed))
     }
 
-    fn has_run(&self) -> bool {
+    /// True if it has ever run: then it stays of its kind.
+    pub fn has_run(&self) -> bool {
         self.runstate.lock().has_run()
     }
 
-    /// Lets it run on `cpus` alone, as far as they are of its kind; returns which those are. If
-    /// none is, it becomes of another kind, as long as it has never run. As
+    /// Lets it run on `cpus` alone, as far as they are of its kind; returns which of those are in
+    /// its pool. If none is, it becomes of another kind, as long as it has never run. As
     /// [`while_stopped`](Self::while_stopped).
     ///
     /// # Errors
     /// Then nothing changed.
     pub fn restrict(self: &Arc<Self>, cpus: u128) -> Result<u128, CannotRestrict> {
         let (sched, hw) = (&self.sys.sched, self.sys.hw);
-        let allowed = cpus & self.kind().cpus;
-        if allowed != 0 {
-            sched.set_affinity(hw, self, allowed);
-            return Ok(allowed);
-        }
-        let online = sched.online().fold(0, |set, cpu| set | set_of(cpu));
-        let kind = self.sys.kinds.of_first(cpus & online);
-        let kind = kind.ok_or(CannotRestrict::OtherKind)?;
-        // If it runs, it may be who asks.
-        if self.has_run() {
-            return Err(CannotRestrict::OtherKind);
-        }
-        let changed = self.while_stopped(|_| {
-            // Another CPU may have run it meanwhile.
-            let changes = !self.has_run();
-            if changes {
-                self.sys.kinds.leave(self.kind_id());
-                self.kind.store(kind.0, Ordering::Relaxed);
-                self.sys.kinds.enter(kind);
-                sched.set_affinity(hw, self, cpus & self.kind().cpus);
+        let pool = sched.pool_cpus(self.sched.share.pool());
+        if !self.sched.fits(cpus & pool) {
+            let kind = self.sys.kinds.of_first(cpus & pool);
+            let kind = kind.ok_or(CannotRestrict::Nowhere)?;
+            // If it runs, it may be who asks.
+            if self.has_run() {
+                return Err(CannotRestrict::Nowhere);
             }
-            changes
-        });
-        match changed {
-            Some(true) => Ok(cpus & self.kind().cpus),
-            Some(false) => Err(CannotRestrict::OtherKind),
-            None => Err(CannotRestrict::Again),
+            match self.change_kind(kind) {
+                Some(true) => {}
+                Some(false) => return Err(CannotRestrict::Nowhere),
+                None => return Err(CannotRestrict::Again),
+            }
         }
+        // CPUs outside its pool count once it is in another pool, or they are in this one.
+        sched.set_affinity(hw, self, cpus);
+        Ok(self.sched.affinity() & pool)
+    }
+
+    /// Makes it of another kind, of which it may run on all CPUs; false if it has ever run. As
+    /// [`while_stopped`](Self::while_stopped).
+    pub(super) fn change_kind(self: &Arc<Self>, kind: KindId) -> Option<bool> {
+        self.while_stopped(|_| {
+            // Another CPU may have run it meanwhile.
+            if self.has_run() {
+                return false;
+            }
+            self.sys.kinds.leave(self.kind_id());
+            self.kind.store(kind.0, Ordering::Relaxed);
+            self.sys.kinds.enter(kind);
+            self.sched.set_kind(self.kind().cpus);
+            true
+        })
     }
 
     /// True once started and not stopped by itself.
@@ -231,7 +245,7 @@ impl Vcpu {
         }
         let (sched, hw) = (&self.sys.sched, self.sys.hw);
         sched.resched(hw, self.sched.home());
-        while sched.holds(self) {
+        while self.sched.is_held() {
             if sched.wants_choice(hw.this_cpu()) {
                 self.unblock(pause::HELD);
                 return None;
@@ -385,11 +399,6 @@ impl Drop for Vcpu {
     }
 }
 
-/// `cpu` as a set.
-fn set_of(cpu: CpuId) -> u128 {
-    1u128.checked_shl(cpu.0).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,6 +407,7 @@ mod tests {
     use crate::fake::FakeHw;
     use crate::testing::{self, A53, A72, Setup};
     use std::vec::Vec;
+    use xen_abi::errno::Errno;
     use xen_abi::vcpu::RUNSTATE_RUNNING;
 
     const RAM: PaRange = PaRange {
@@ -441,13 +451,60 @@ mod tests {
             .chain(guests.iter().flat_map(|d| d.vcpus()))
         {
             assert_eq!(vcpu.sched.affinity(), vcpu.kind().cpus);
-            assert!(vcpu.kind().cpus & set_of(vcpu.sched.home()) != 0);
+            assert!(vcpu.kind().cpus & bit(vcpu.sched.home()) != 0);
         }
         let many = domain(sys, hw, 4, 4);
         assert!(many.vcpus().iter().all(|v| v.kind().midr == A53));
         drop(many);
         drop(guests);
         assert_eq!(sys.kinds.least_used(BIG | LITTLE, 4).unwrap().0, 1);
+    }
+
+    /// A pool must have CPUs of the kinds of what is in it; whom it never ran takes a kind it has.
+    #[test]
+    fn pools_have_cpus_of_their_domains_kinds() {
+        let (hw, sys) = juno();
+        let sched = &sys.sched;
+        let pool = sched.create_pool(None).unwrap();
+        let remove = |id, cpu, of: &Domain| {
+            sched.remove_from_pool(hw, id, Some(CpuId(cpu)), of.all_vcpus(), true)
+        };
+        let guest = domain(sys, hw, 1, 2);
+        let vcpu = &guest.vcpus()[0];
+        // Both are Cortex-A53: of those one stays with them.
+        assert_eq!(remove(0, 1, &guest), Ok(()));
+        for cpu in 2..5 {
+            assert_eq!(remove(0, cpu, &guest), Ok(()));
+        }
+        assert_eq!(remove(0, 5, &guest), Err(Errno::Busy));
+        assert_eq!(
+            (sched.pool_cpus(0), vcpu.sched.affinity()),
+            (0b10_0001, LITTLE)
+        );
+        assert_eq!(vcpu.restrict(LITTLE), Ok(0b10_0000));
+        assert_eq!(vcpu.sched.affinity(), LITTLE);
+        // Into a pool with the other kind only, which it becomes of as it has not run.
+        sched.add_to_pool(hw, pool, Some(CpuId(1))).unwrap();
+        assert_eq!(guest.move_to_pool(pool), Ok(()));
+        for vcpu in guest.vcpus() {
+            assert_eq!((vcpu.kind().midr, vcpu.sched.affinity()), (A72, BIG));
+            assert_eq!(vcpu.sched.home(), CpuId(1));
+        }
+        assert_eq!(sys.kinds.least_used(BIG | LITTLE, 1).unwrap().0, 1);
+        assert_eq!(vcpu.restrict(u128::MAX), Ok(0b10));
+        assert_eq!(vcpu.sched.affinity(), BIG, "CPU 0 is in another pool");
+        // Once it has, it stays of it.
+        vcpu.runstate.lock().enter(RUNSTATE_RUNNING, 7);
+        let littles = sched.create_pool(None).unwrap();
+        sched.add_to_pool(hw, littles, Some(CpuId(3))).unwrap();
+        assert_eq!(guest.move_to_pool(littles), Err(Errno::NoDev));
+        assert_eq!((vcpu.kind().midr, guest.share.pool()), (A72, pool));
+        assert_eq!(guest.move_to_pool(0), Ok(()));
+        assert_eq!(vcpu.sched.home(), CpuId(0));
+        // What will never run again may be anywhere.
+        vcpu.sched.set(pause::DYING);
+        guest.vcpus()[1].sched.set(pause::DYING);
+        assert_eq!(guest.move_to_pool(littles), Ok(()));
     }
 
     #[test]
@@ -462,12 +519,12 @@ mod tests {
         assert_eq!(vcpu.restrict(BIG), Ok(BIG));
         assert_eq!((vcpu.kind().midr, vcpu.sched.affinity()), (A72, BIG));
         assert_eq!(vcpu.sched.home(), CpuId(0));
-        assert_eq!(vcpu.restrict(1 << 40), Err(CannotRestrict::OtherKind));
+        assert_eq!(vcpu.restrict(1 << 40), Err(CannotRestrict::Nowhere));
         assert!(vcpu.start(&guest, Start { entry: 0, x0: 0 }));
         assert_eq!(vcpu.restrict(LITTLE), Ok(LITTLE));
         assert_eq!(vcpu.restrict(BIG), Ok(BIG));
         vcpu.runstate.lock().enter(RUNSTATE_RUNNING, 7);
-        assert_eq!(vcpu.restrict(LITTLE), Err(CannotRestrict::OtherKind));
+        assert_eq!(vcpu.restrict(LITTLE), Err(CannotRestrict::Nowhere));
         assert_eq!((vcpu.kind().midr, vcpu.sched.affinity()), (A72, BIG));
         assert_eq!(vcpu.restrict(0b10), Ok(0b10));
     }

@@ -1,219 +1,83 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who runs where: a run queue a CPU, ordered by weighted run time, with time slices, wake-ups to
-//! idle CPUs and stealing by them.
+//! Who runs where. The CPUs of a pool serve one run queue, ordered by weighted run time, so that
+//! shares are right over all of them; a vCPU that wakes takes a CPU that idles, or that of a vCPU
+//! which has run more.
 //!
-//! A vCPU may run while its pause flags are all clear. Its place (out, ready in a queue, running)
-//! changes only under the lock of its home CPU's queue. Flags are set and cleared without a lock:
-//! who clears the last one calls [`Scheduler::wake`]; who sets one on itself and then finds a
-//! reason to go on clears it again, so no wake-up is lost (the queue lock orders the two).
+//! A vCPU may run while its pause flags are all clear. Its [`Place`] changes under the lock of its
+//! queue; but where nobody waits, its CPU lets it rest and resume without ([`rest`]). Flags are set
+//! and cleared without a lock: who clears the last one calls [`Scheduler::wake`]; who sets one on
+//! itself and then finds a reason to go on clears it again.
 //!
-//! A CPU that goes idle keeps the registers of the vCPU it last ran ([`Scheduler::loaded`]): if
+//! A CPU that goes idle keeps the registers of the vCPU it last ran ([`SchedState::loaded_on`]): if
 //! that one wakes first, nothing was moved. Until they are saved no other CPU takes that vCPU.
 
+mod moving;
+mod place;
+mod pool;
 mod queue;
+mod rest;
+mod share;
+mod state;
 #[cfg(test)]
 mod tests;
+
+pub use pool::PoolInfo;
+pub use share::{DEFAULT_WEIGHT, Share};
+pub use state::{Place, SchedState, bit, pause};
 
 use crate::addr::CpuId;
 use crate::domain::vcpu::Vcpu;
 use crate::hw::Hw;
-use crate::sync::{Lock, rank};
+use crate::sync::{Lock, SpinLock, rank};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use queue::RunQueue;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use place::{Moment, Times};
+use pool::Pool;
+use queue::{RunQueue, Seen, Why};
+use state::CpuSet;
 
-/// Why a vCPU does not run: bits of [`SchedState::flags`].
-pub mod pause {
-    /// Waits for an interrupt or an event (WFI, `SCHEDOP_block`).
-    pub const BLOCKED: u32 = 1 << 0;
-    /// Not started, or stopped itself (PSCI).
-    pub const DOWN: u32 = 1 << 1;
-    /// Waits in `SCHEDOP_poll`.
-    pub const POLLING: u32 = 1 << 2;
-    /// Its domain is paused by a toolstack.
-    pub const PAUSED: u32 = 1 << 3;
-    /// Its domain has shut down.
-    pub const SHUT_DOWN: u32 = 1 << 4;
-    /// Its domain is being destroyed.
-    pub const DYING: u32 = 1 << 5;
-    /// It goes to another CPU, one that it may run on.
-    pub const MOVING: u32 = 1 << 6;
-    /// Somebody looks at its registers.
-    pub const HELD: u32 = 1 << 7;
-    /// Its domain is stopped, for whatever reason.
-    pub const DOMAIN: u32 = PAUSED | SHUT_DOWN | DYING;
-    /// Its registers must leave the CPU, even if that has nothing else to do.
-    pub const EVICTED: u32 = DOWN | DOMAIN | MOVING | HELD;
-}
-
-/// A time slice, in microseconds.
-const SLICE_US: u64 = 10_000;
-/// How far ahead of the runner in weighted time a woken vCPU must be to take its CPU.
-const PREEMPT_US: u64 = 500;
-/// Default weight of a domain (credit2's).
-pub const DEFAULT_WEIGHT: u32 = 256;
-
-/// Where a vCPU is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Place {
-    /// In no queue.
-    Out = 0,
-    /// In its home CPU's queue.
-    Ready = 1,
-    /// On its home CPU.
-    Running = 2,
-}
-
-/// The scheduler's part of a vCPU.
-pub struct SchedState {
-    flags: AtomicU32,
-    place: AtomicU8,
-    home: AtomicU32,
-    weight: AtomicU32,
-    pinned: AtomicBool,
-    /// The CPUs it may run on, and those it likes.
-    affinity: CpuSet,
-    preference: CpuSet,
-    vruntime: AtomicU64,
-    run_ticks: AtomicU64,
-}
-
-impl SchedState {
-    /// Out of any queue with `flags` set; at home on `home`.
-    pub fn new(flags: u32, home: CpuId) -> Self {
-        Self {
-            flags: AtomicU32::new(flags),
-            place: AtomicU8::new(Place::Out as u8),
-            home: AtomicU32::new(home.0),
-            weight: AtomicU32::new(DEFAULT_WEIGHT),
-            pinned: AtomicBool::new(false),
-            affinity: CpuSet::all(),
-            preference: CpuSet::all(),
-            vruntime: AtomicU64::new(0),
-            run_ticks: AtomicU64::new(0),
-        }
-    }
-
-    /// Keeps the vCPU at home (`dom0_vcpus_pin`).
-    pub fn pin(&self) {
-        self.pinned.store(true, Ordering::Relaxed);
-    }
-
-    /// Sets pause flags. If the vCPU may be running elsewhere, kick its home after.
-    pub fn set(&self, flags: u32) {
-        self.flags.fetch_or(flags, Ordering::SeqCst);
-    }
-
-    /// Sets pause flags unless one is set already; true if it did.
-    pub fn try_set(&self, flags: u32) -> bool {
-        let free = |old: u32| (old & flags == 0).then_some(old | flags);
-        self.flags
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, free)
-            .is_ok()
-    }
-
-    /// Its share of the CPUs' time against that of others.
-    pub fn set_weight(&self, weight: u32) {
-        self.weight.store(weight.max(1), Ordering::Relaxed);
-    }
-
-    /// The CPUs it may run on, a bit each.
-    pub fn affinity(&self) -> u128 {
-        self.affinity.get()
-    }
-
-    /// The CPUs it likes to run on. Kept for the toolstack; nothing heeds it.
-    pub fn preference(&self) -> u128 {
-        self.preference.get()
-    }
-
-    /// Sets [`preference`](Self::preference).
-    pub fn set_preference(&self, cpus: u128) {
-        self.preference.set(cpus);
-    }
-
-    /// Clears pause flags; true if that was the last of them.
-    pub fn clear(&self, flags: u32) -> bool {
-        let old = self.flags.fetch_and(!flags, Ordering::SeqCst);
-        old & flags != 0 && old & !flags == 0
-    }
-
-    /// The pause flags.
-    pub fn flags(&self) -> u32 {
-        self.flags.load(Ordering::SeqCst)
-    }
-
-    /// The CPU it runs on, or last did.
-    pub fn home(&self) -> CpuId {
-        CpuId(self.home.load(Ordering::Relaxed))
-    }
-
-    /// Where it is; may have changed by the time it is looked at.
-    pub fn place(&self) -> Place {
-        match self.place.load(Ordering::SeqCst) {
-            1 => Place::Ready,
-            2 => Place::Running,
-            _ => Place::Out,
-        }
-    }
-
-    /// How long it has run, in ticks.
-    pub fn run_ticks(&self) -> u64 {
-        self.run_ticks.load(Ordering::Relaxed)
-    }
-
-    fn set_place(&self, place: Place) {
-        self.place.store(place as u8, Ordering::SeqCst);
-    }
-
-    /// Ticks in weighted time.
-    fn weighted(&self, ticks: u64) -> u64 {
-        let weight = u64::from(self.weight.load(Ordering::Relaxed));
-        let scaled = ticks.saturating_mul(u64::from(DEFAULT_WEIGHT));
-        scaled.checked_div(weight).unwrap_or(scaled)
-    }
-}
-
-/// CPUs, a bit each.
-struct CpuSet([AtomicU64; 2]);
-
-impl CpuSet {
-    fn all() -> Self {
-        Self([AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)])
-    }
-
-    fn get(&self) -> u128 {
-        let [low, high] = &self.0;
-        u128::from(low.load(Ordering::SeqCst)) | u128::from(high.load(Ordering::SeqCst)) << 64
-    }
-
-    fn set(&self, cpus: u128) {
-        let [low, high] = &self.0;
-        low.store(cpus as u64, Ordering::SeqCst);
-        high.store((cpus >> 64) as u64, Ordering::SeqCst);
-    }
-
-    fn contains(&self, cpu: CpuId) -> bool {
-        let word = self.0.get(cpu.index() / 64);
-        word.is_some_and(|w| w.load(Ordering::SeqCst) >> (cpu.0 % 64) & 1 != 0)
-    }
-}
+/// The queue of a CPU that is in no pool.
+const NO_QUEUE: u32 = u32::MAX;
 
 /// One CPU, for the scheduler.
 struct Cpu {
-    queue: Lock<RunQueue, { rank::RUNQ }>,
+    /// The queue it serves, and the one it is to serve from its next choice on.
+    queue: AtomicU32,
+    wanted: AtomicU32,
     online: AtomicBool,
-    idle: AtomicBool,
     resched: AtomicBool,
+    /// It was told to choose, for one that waits.
+    told: AtomicBool,
+    /// Its current one lets others pass.
+    yields: AtomicBool,
+    /// When it chooses again since others wait; `u64::MAX` if it need not.
+    until: AtomicU64,
     /// Ticks it was idle before it last was, and since when it is; `u64::MAX` if it is not.
     idle_before: AtomicU64,
     idle_since: AtomicU64,
 }
 
 impl Cpu {
+    const fn new() -> Self {
+        Self {
+            queue: AtomicU32::new(NO_QUEUE),
+            wanted: AtomicU32::new(NO_QUEUE),
+            online: AtomicBool::new(false),
+            resched: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+            yields: AtomicBool::new(false),
+            until: AtomicU64::new(u64::MAX),
+            idle_before: AtomicU64::new(0),
+            idle_since: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    fn set_until(&self, at: u64) {
+        self.until.store(at, Ordering::SeqCst);
+    }
+
     /// It has nothing to do from `now` on. Of its own only.
     fn begin_idle(&self, now: u64) {
         if self.idle_since.load(Ordering::Relaxed) == u64::MAX {
@@ -228,16 +92,11 @@ impl Cpu {
     }
 }
 
-/// How far a vCPU that moves has come.
-#[derive(Default)]
-enum Move {
-    /// Its CPU still has it.
-    #[default]
-    Later,
-    /// Another CPU takes it just now, and will see that it may not run.
-    InTransit,
-    /// It has another home, and may have been in a queue.
-    Done(#[allow(dead_code, reason = "dropped where no lock is held")] Option<Arc<Vcpu>>),
+/// One queue, and the CPUs that serve it or soon will.
+struct Queue {
+    run: SpinLock<RunQueue, { rank::RUNQ }>,
+    seen: Arc<Seen>,
+    cpus: CpuSet,
 }
 
 /// What a CPU does next.
@@ -248,29 +107,38 @@ pub enum Next {
     Idle,
 }
 
-/// The run queues of all CPUs.
+/// The run queues and the CPUs.
 pub struct Scheduler {
     cpus: Box<[Cpu]>,
-    slice: u64,
-    preempt: u64,
+    queues: Box<[Queue]>,
+    pools: Lock<Vec<Pool>, { rank::DOMAIN }>,
+    /// vCPUs that there may be at a time.
+    most_vcpus: AtomicUsize,
+    times: Times,
+    frequency: u64,
 }
 
 impl Scheduler {
-    /// Queues for `nr_cpus`, none online yet.
+    /// For `nr_cpus`, none online yet, and one pool.
     pub fn new(nr_cpus: usize, frequency: u64) -> Self {
-        let cpu = |_| Cpu {
-            queue: Lock::new(RunQueue::default()),
-            online: AtomicBool::new(false),
-            idle: AtomicBool::new(false),
-            resched: AtomicBool::new(false),
-            idle_before: AtomicU64::new(0),
-            idle_since: AtomicU64::new(u64::MAX),
+        let queue = |_| {
+            let seen = Arc::new(Seen::new());
+            Queue {
+                run: SpinLock::new(RunQueue::new(seen.clone())),
+                seen,
+                cpus: CpuSet::none(),
+            }
         };
-        Self {
-            cpus: (0..nr_cpus).map(cpu).collect(),
-            slice: SLICE_US.saturating_mul(frequency) / 1_000_000,
-            preempt: PREEMPT_US.saturating_mul(frequency) / 1_000_000,
-        }
+        let scheduler = Self {
+            cpus: (0..nr_cpus).map(|_| Cpu::new()).collect(),
+            queues: (0..pool::most(nr_cpus)).map(queue).collect(),
+            pools: Lock::new(Vec::new()),
+            most_vcpus: AtomicUsize::new(0),
+            times: Times::new(frequency),
+            frequency,
+        };
+        scheduler.add_first_pool();
+        scheduler
     }
 
     /// CPUs of the machine, online or not.
@@ -278,9 +146,13 @@ impl Scheduler {
         self.cpus.len()
     }
 
-    /// `cpu` takes part from now on.
+    /// `cpu` takes part from now on, in the first pool.
     pub fn set_online(&self, cpu: CpuId) {
-        if let Some(c) = self.cpus.get(cpu.index()) {
+        if let (Some(c), Some(queue)) = (self.cpu(cpu), self.queues.first()) {
+            queue.cpus.set(queue.cpus.get() | bit(cpu));
+            queue.run.lock().join(cpu);
+            c.queue.store(0, Ordering::SeqCst);
+            c.wanted.store(0, Ordering::SeqCst);
             c.online.store(true, Ordering::Release);
         }
     }
@@ -295,7 +167,7 @@ impl Scheduler {
     /// True once for each request that `cpu` chooses anew.
     #[inline]
     pub fn take_resched(&self, cpu: CpuId) -> bool {
-        let Some(c) = self.cpus.get(cpu.index()) else {
+        let Some(c) = self.cpu(cpu) else {
             return false;
         };
         c.resched.load(Ordering::Relaxed) && c.resched.swap(false, Ordering::SeqCst)
@@ -303,8 +175,8 @@ impl Scheduler {
 
     /// True if `cpu` was asked to choose anew and has not yet.
     pub fn wants_choice(&self, cpu: CpuId) -> bool {
-        let cpu = self.cpus.get(cpu.index());
-        cpu.is_some_and(|c| c.resched.load(Ordering::SeqCst))
+        self.cpu(cpu)
+            .is_some_and(|c| c.resched.load(Ordering::SeqCst))
     }
 
     /// True if `cpu`, which chose to idle, has been given nothing since. Others kick it after they
@@ -315,7 +187,7 @@ impl Scheduler {
 
     /// Makes `cpu` choose anew, soon.
     pub fn resched(&self, hw: &dyn Hw, cpu: CpuId) {
-        if let Some(c) = self.cpus.get(cpu.index()) {
+        if let Some(c) = self.cpu(cpu) {
             c.resched.store(true, Ordering::SeqCst);
             if cpu != hw.this_cpu() {
                 hw.kick(cpu);
@@ -323,93 +195,72 @@ impl Scheduler {
         }
     }
 
-    /// Puts a vCPU whose flags are clear into a queue, unless it is there already. Call it after
-    /// clearing the last pause flag; calling it too often does no harm.
-    pub fn wake(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>) {
+    fn resched_all(&self, hw: &dyn Hw, cpus: u128) {
+        for cpu in self.online().filter(|&cpu| cpus & bit(cpu) != 0) {
+            self.resched(hw, cpu);
+        }
+    }
+
+    #[inline]
+    fn cpu(&self, cpu: CpuId) -> Option<&Cpu> {
+        self.cpus.get(cpu.index())
+    }
+
+    #[inline]
+    fn queue(&self, queue: u32) -> Option<&Queue> {
+        self.queues.get(queue as usize)
+    }
+
+    /// The queue that `cpu` serves.
+    fn queue_of(&self, cpu: &Cpu) -> Option<&Queue> {
+        self.queue(cpu.queue.load(Ordering::SeqCst))
+    }
+
+    fn at(&self, now: u64) -> Moment<'_> {
+        Moment {
+            now,
+            times: &self.times,
+            cpus: &self.cpus,
+        }
+    }
+
+    /// Runs `act` with the queue of `vcpu`, whose lock is held.
+    fn with_queue<R: Default>(&self, vcpu: &Vcpu, act: impl Fn(&mut RunQueue) -> R) -> R {
         loop {
-            let home = vcpu.sched.home();
-            let Some(cpu) = self.cpus.get(home.index()) else {
-                return;
+            let at = vcpu.sched.queue.load(Ordering::SeqCst);
+            let Some(queue) = self.queue(at) else {
+                return R::default();
             };
-            let mut queue = cpu.queue.lock();
-            if vcpu.sched.home() != home {
-                continue;
+            let mut queue = queue.run.lock();
+            if vcpu.sched.queue.load(Ordering::SeqCst) == at {
+                return act(&mut queue);
             }
-            if vcpu.sched.place() != Place::Out || vcpu.sched.flags() != 0 {
-                return;
-            }
-            if !queue.is_loaded(vcpu)
-                && !cpu.idle.load(Ordering::SeqCst)
-                && let Some(idle) = self.find_idle(vcpu)
-            {
-                vcpu.sched.home.store(idle.0, Ordering::Relaxed);
-                continue;
-            }
-            queue.admit(vcpu, self.slice);
-            let preempts = queue.preempts(vcpu, hw.now(), self.preempt);
-            let next_slice_matters = queue.waiting() == 1;
-            drop(queue);
-            if preempts || next_slice_matters || cpu.idle.load(Ordering::SeqCst) {
-                self.resched(hw, home);
-            }
-            return;
         }
     }
 
-    /// True if a CPU runs `vcpu` or has its registers. With a pause flag set this will end, and not
-    /// begin again.
-    pub fn holds(&self, vcpu: &Arc<Vcpu>) -> bool {
-        self.at_home(vcpu, |queue| {
-            vcpu.sched.place() == Place::Running || queue.is_loaded(vcpu)
-        })
-    }
-
-    /// Lets `vcpu` run on `cpus` alone, of which one is online. If it is elsewhere it moves, once
-    /// its CPU has put its registers away ([`finish_move`](Self::finish_move)).
-    pub fn set_affinity(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>, cpus: u128) {
-        vcpu.sched.affinity.set(cpus);
-        let home = vcpu.sched.home();
-        if !vcpu.sched.affinity.contains(home) {
-            vcpu.sched.set(pause::MOVING);
-            self.resched(hw, home);
-            self.finish_move(hw, vcpu);
-        }
-    }
-
-    /// If `vcpu` is to move and no CPU has it any more, it does.
-    pub fn finish_move(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>) {
-        if vcpu.sched.flags() & pause::MOVING == 0 {
-            return;
-        }
-        let Some(home) = self.online().find(|&c| vcpu.sched.affinity.contains(c)) else {
-            return;
+    /// Puts a vCPU whose flags are clear into its queue, unless it is there already, or has its CPU
+    /// go on with it. Call it after clearing the last pause flag; calling it too often does no harm.
+    pub fn wake(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>) {
+        let told = match vcpu.sched.place() {
+            Place::Ready | Place::Running => None,
+            Place::Resting => Some(vcpu.sched.home()),
+            Place::Out => self.with_queue(vcpu, |queue| {
+                if vcpu.sched.place() != Place::Out || vcpu.sched.flags() != 0 {
+                    return None;
+                }
+                let at = self.at(hw.now());
+                queue.admit(vcpu, at);
+                queue.whom_to_tell(vcpu, at, true)
+            }),
         };
-        loop {
-            let step = self.at_home(vcpu, |queue| {
-                if vcpu.sched.place() == Place::Running || queue.is_loaded(vcpu) {
-                    return Move::Later;
-                }
-                let taken = queue.take_out(vcpu);
-                if vcpu.sched.place() != Place::Out {
-                    return Move::InTransit;
-                }
-                vcpu.sched.home.store(home.0, Ordering::Relaxed);
-                Move::Done(taken)
-            });
-            match step {
-                Move::Later => return,
-                Move::InTransit => core::hint::spin_loop(),
-                Move::Done(_) => break,
-            }
-        }
-        if vcpu.sched.clear(pause::MOVING) {
-            self.wake(hw, vcpu);
+        if let Some(cpu) = told {
+            self.resched(hw, cpu);
         }
     }
 
     /// Ticks that `cpu` was idle up to `now`.
     pub fn idle_ticks(&self, cpu: CpuId, now: u64) -> u64 {
-        let Some(cpu) = self.cpus.get(cpu.index()) else {
+        let Some(cpu) = self.cpu(cpu) else {
             return 0;
         };
         let since = cpu.idle_since.load(Ordering::Relaxed);
@@ -417,131 +268,106 @@ impl Scheduler {
         before.saturating_add(now.saturating_sub(since))
     }
 
-    /// How long a vCPU runs before one that has run less may take its CPU, in microseconds.
-    pub const fn ratelimit_us(&self) -> u32 {
-        PREEMPT_US as u32
-    }
-
     /// Takes a vCPU with a pause flag set out of the queue it waits in.
     pub fn take_out(&self, vcpu: &Arc<Vcpu>) {
-        let taken = self.at_home(vcpu, |queue| queue.take_out(vcpu));
+        let taken = self.with_queue(vcpu, |queue| queue.take_out(vcpu));
         drop(taken);
     }
 
-    /// Runs `act` with the queue that `vcpu` is at home in, whose lock is held.
-    fn at_home<R: Default>(&self, vcpu: &Vcpu, act: impl Fn(&mut RunQueue) -> R) -> R {
-        loop {
-            let home = vcpu.sched.home();
-            let Some(cpu) = self.cpus.get(home.index()) else {
-                return R::default();
-            };
-            let mut queue = cpu.queue.lock();
-            if vcpu.sched.home() == home {
-                return act(&mut queue);
-            }
-        }
-    }
-
-    fn find_idle(&self, vcpu: &Vcpu) -> Option<CpuId> {
-        if vcpu.sched.pinned.load(Ordering::Relaxed) {
-            return None;
-        }
-        let allowed = self.online().filter(|&c| vcpu.sched.affinity.contains(c));
-        allowed.into_iter().find(|c| {
-            self.cpus
-                .get(c.index())
-                .is_some_and(|c| c.idle.load(Ordering::Relaxed))
-        })
-    }
-
-    /// Chooses what `cpu` does next, and until when if it must choose again by then.
-    pub fn choose(&self, hw: &dyn Hw, this: CpuId) -> (Next, Option<u64>) {
-        let Some(cpu) = self.cpus.get(this.index()) else {
+    /// Chooses what `this` does next, and until when if it must choose again by then. `loaded` is
+    /// the vCPU whose registers it has.
+    pub fn choose(
+        &self,
+        hw: &dyn Hw,
+        this: CpuId,
+        loaded: Option<&Arc<Vcpu>>,
+    ) -> (Next, Option<u64>) {
+        let Some(cpu) = self.cpu(this) else {
             return (Next::Idle, None);
         };
-        cpu.resched.store(false, Ordering::SeqCst);
+        // All that is looked at below is read after this, at whatever ordering.
+        cpu.resched.swap(false, Ordering::SeqCst);
+        cpu.told.store(false, Ordering::SeqCst);
         let now = hw.now();
-        let mut queue = cpu.queue.lock();
-        queue.stop_current(now, self.slice);
-        if queue.waiting() == 0 {
-            drop(queue);
-            // Seen as idle from here on, so that whoever wakes a vCPU meanwhile gives it to us.
-            cpu.idle.store(true, Ordering::SeqCst);
-            let stolen = self.steal(this);
-            queue = cpu.queue.lock();
-            if let Some(vcpu) = stolen {
-                queue.admit(&vcpu, self.slice);
-            }
+        let why = Why {
+            expired: cpu.until.load(Ordering::Relaxed) <= now,
+            yields: cpu.yields.load(Ordering::Relaxed),
+        };
+        cpu.set_until(u64::MAX);
+        cpu.yields.store(false, Ordering::Relaxed);
+        if cpu.wanted.load(Ordering::SeqCst) != cpu.queue.load(Ordering::Relaxed) {
+            self.change_queue(hw, this, now);
+        } else if let Some(next) = loaded.and_then(|v| self.choose_alone(cpu, this, v, now)) {
+            return (next, None);
         }
-        let Some(vcpu) = queue.start_first(now) else {
+        let Some(queue) = self.queue_of(cpu) else {
             cpu.begin_idle(now);
             return (Next::Idle, None);
         };
-        cpu.end_idle(now);
-        cpu.idle.store(false, Ordering::SeqCst);
-        let deadline = (queue.waiting() > 0).then(|| now.saturating_add(self.slice));
-        (Next::Run(vcpu), deadline)
-    }
-
-    /// A ready vCPU of another CPU's queue, with `this` for its home and in no queue.
-    fn steal(&self, this: CpuId) -> Option<Arc<Vcpu>> {
-        let (before, after) = self.cpus.split_at_checked(this.index())?;
-        for other in after.iter().skip(1).chain(before) {
-            if other.idle.load(Ordering::Relaxed) || !other.online.load(Ordering::Relaxed) {
-                continue;
+        let choice = queue.run.lock().choose(cpu, this, self.at(now), why);
+        if choice.tell != 0 {
+            self.resched_all(hw, choice.tell);
+        }
+        match choice.vcpu {
+            Some(vcpu) => {
+                cpu.end_idle(now);
+                (Next::Run(vcpu), choice.until)
             }
-            if let Some(vcpu) = other.queue.lock().give_away(this) {
-                vcpu.sched.home.store(this.0, Ordering::Relaxed);
-                return Some(vcpu);
+            None => {
+                cpu.begin_idle(now);
+                (Next::Idle, choice.until)
             }
         }
-        None
     }
 
-    /// Puts the running vCPU of `cpu` behind the others (`SCHEDOP_yield`, WFE).
+    /// Puts the running vCPU of `cpu` behind the others (`SCHEDOP_yield`, WFE), if any wait.
     pub fn yield_current(&self, hw: &dyn Hw, this: CpuId) {
-        let Some(cpu) = self.cpus.get(this.index()) else {
-            return;
-        };
-        let mut queue = cpu.queue.lock();
-        if queue.waiting() > 0 {
-            queue.yield_current();
-            drop(queue);
+        let Some(cpu) = self.cpu(this) else { return };
+        let waiting = |queue: &Queue| queue.seen.ready.load(Ordering::SeqCst) != 0;
+        if self.queue_of(cpu).is_some_and(waiting) {
+            cpu.yields.store(true, Ordering::Relaxed);
             self.resched(hw, this);
         }
     }
 
-    /// The vCPU whose registers are in `cpu`.
-    pub fn loaded(&self, cpu: CpuId) -> Option<Arc<Vcpu>> {
-        self.cpus.get(cpu.index())?.queue.lock().loaded()
+    /// True if `cpu`, which idles and has the registers of `vcpu`, is to put them away: it will not
+    /// run it again.
+    pub fn must_unload(&self, cpu: CpuId, vcpu: &Vcpu) -> bool {
+        let sched = &vcpu.sched;
+        // It is the current one: what takes it away makes the CPU choose first.
+        if sched.place() == Place::Resting {
+            return false;
+        }
+        let queue = self.cpu(cpu).map(|c| c.queue.load(Ordering::Relaxed));
+        sched.flags() & pause::EVICTED != 0
+            || !sched.is_content(cpu) && !self.has_to_stay(cpu, sched)
+            || queue != Some(sched.queue.load(Ordering::Relaxed))
     }
 
-    /// Says whose registers are in `cpu` now: `None` once they were saved.
-    pub fn set_loaded(&self, cpu: CpuId, vcpu: Option<Arc<Vcpu>>) {
-        if let Some(c) = self.cpus.get(cpu.index()) {
-            c.queue.lock().set_loaded(vcpu);
+    /// True if a vCPU may be on `cpu` and on none that it likes more.
+    fn has_to_stay(&self, cpu: CpuId, sched: &SchedState) -> bool {
+        let pool = self.queue(sched.queue.load(Ordering::Relaxed));
+        let may = sched.affinity() & pool.map_or(0, |queue| queue.cpus.get());
+        may & bit(cpu) != 0 && may & sched.preference() == 0
+    }
+
+    /// No CPU has `vcpu` any more: if it waits, tells one that may run it.
+    pub fn offer(&self, hw: &dyn Hw, vcpu: &Arc<Vcpu>) {
+        if vcpu.sched.place() != Place::Ready {
+            return;
+        }
+        let told = self.with_queue(vcpu, |queue| match vcpu.sched.place() {
+            Place::Ready => queue.whom_to_tell(vcpu, self.at(hw.now()), false),
+            _ => None,
+        });
+        if let Some(cpu) = told {
+            self.resched(hw, cpu);
         }
     }
 
-    /// The vCPU that `cpu` held may run elsewhere now: tells an idle CPU if it waits.
-    pub fn offer(&self, hw: &dyn Hw, cpu: CpuId) {
-        let waits = |c: &Cpu| c.queue.lock().waiting() > 0;
-        if self.cpus.get(cpu.index()).is_some_and(waits) {
-            let idle = |c: &CpuId| {
-                let c = self.cpus.get(c.index());
-                c.is_some_and(|c| c.idle.load(Ordering::Relaxed))
-            };
-            if let Some(idle) = self.online().find(idle) {
-                self.resched(hw, idle);
-            }
-        }
-    }
-
-    /// Every vCPU that waits in `cpu`'s queue, for a debug key.
-    pub fn ready(&self, cpu: CpuId) -> Vec<Arc<Vcpu>> {
-        self.cpus
-            .get(cpu.index())
-            .map(|c| c.queue.lock().ready().to_vec())
-            .unwrap_or_default()
+    /// How many vCPUs wait for `cpu` or for another CPU of its pool, for a debug key.
+    pub fn waiting(&self, cpu: CpuId) -> u32 {
+        let queue = self.cpu(cpu).and_then(|cpu| self.queue_of(cpu));
+        queue.map_or(0, |queue| queue.seen.waiting.load(Ordering::Relaxed))
     }
 }

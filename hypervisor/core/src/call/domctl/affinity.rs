@@ -5,51 +5,43 @@ use super::{Answer, bitmap};
 use crate::current::Current;
 use crate::domain::Domain;
 use crate::domain::vcpu::CannotRestrict;
+use crate::sched::bit;
 use alloc::sync::Arc;
 use xen_abi::Payload;
-use xen_abi::domctl::{
-    NodeAffinity, VcpuAffinity, XEN_VCPUAFFINITY_FORCE, XEN_VCPUAFFINITY_HARD,
-    XEN_VCPUAFFINITY_SOFT,
-};
+use xen_abi::domctl::{NodeAffinity, VcpuAffinity, XEN_VCPUAFFINITY_HARD, XEN_VCPUAFFINITY_SOFT};
 use xen_abi::errno::Errno;
-
-const KNOWN: u32 = XEN_VCPUAFFINITY_HARD | XEN_VCPUAFFINITY_SOFT | XEN_VCPUAFFINITY_FORCE;
-const KINDS: u32 = XEN_VCPUAFFINITY_HARD | XEN_VCPUAFFINITY_SOFT;
 
 /// The CPUs there are.
 fn online(cur: &Current<'_>) -> u128 {
-    let bit = |cpu: u32| 1u128.checked_shl(cpu).unwrap_or(0);
-    cur.sys.sched.online().fold(0, |set, cpu| set | bit(cpu.0))
+    cur.sys.sched.online().fold(0, |set, cpu| set | bit(cpu))
 }
 
-/// `XEN_DOMCTL_setvcpuaffinity`: where a vCPU may run and where it likes to. `EINVAL` if that is
-/// nowhere, or on no CPU of its kind; a vCPU that has never run becomes of another kind instead.
+/// `XEN_DOMCTL_setvcpuaffinity`: where a vCPU may run and where it likes to. `EINVAL` if it may run
+/// nowhere in its pool, or on no CPU of its kind there; a vCPU that has never run becomes of another
+/// kind instead. Flags that mean neither are ignored, as in Xen.
 pub(super) fn set_vcpu(
     cur: &Current<'_>,
     domain: &Arc<Domain>,
     arg: &mut Payload,
 ) -> Result<Answer, Errno> {
     let op: VcpuAffinity = arg.get();
-    if op.flags & KINDS == 0 || op.flags & !KNOWN != 0 {
+    if op.flags == 0 {
         return Err(Errno::Inval);
     }
     let vcpu = domain.vcpu(op.vcpu).ok_or(Errno::Inval)?;
-    let online = online(cur);
+    let online = cur.sys.sched.pool_cpus(domain.share.pool());
     if op.flags & XEN_VCPUAFFINITY_HARD != 0 {
-        let wanted = bitmap::read(cur, op.cpumap_hard)? & online;
-        if wanted == 0 {
-            return Err(Errno::Inval);
-        }
+        let wanted = bitmap::read(cur, op.cpumap_hard)?;
         let effective = match vcpu.restrict(wanted) {
             Ok(effective) => effective,
-            Err(CannotRestrict::OtherKind) => return Err(Errno::Inval),
+            Err(CannotRestrict::Nowhere) => return Err(Errno::Inval),
             Err(CannotRestrict::Again) => return Ok(Answer::Again),
         };
         bitmap::write(cur, op.cpumap_hard, effective)?;
     }
     if op.flags & XEN_VCPUAFFINITY_SOFT != 0 {
         let wanted = bitmap::read(cur, op.cpumap_soft)?;
-        vcpu.sched.set_preference(wanted);
+        cur.sys.sched.set_preference(cur.sys.hw, vcpu, wanted);
         let effective = wanted & online & vcpu.sched.affinity();
         bitmap::write(cur, op.cpumap_soft, effective)?;
     }
@@ -63,15 +55,15 @@ pub(super) fn get_vcpu(
     arg: &mut Payload,
 ) -> Result<Answer, Errno> {
     let op: VcpuAffinity = arg.get();
-    if op.flags & KINDS == 0 || op.flags & !KNOWN != 0 {
+    if op.flags == 0 {
         return Err(Errno::Inval);
     }
     let vcpu = domain.vcpu(op.vcpu).ok_or(Errno::Inval)?;
     if op.flags & XEN_VCPUAFFINITY_HARD != 0 {
-        bitmap::write(cur, op.cpumap_hard, vcpu.sched.affinity())?;
+        bitmap::write(cur, op.cpumap_hard, vcpu.sched.affinity() & online(cur))?;
     }
     if op.flags & XEN_VCPUAFFINITY_SOFT != 0 {
-        bitmap::write(cur, op.cpumap_soft, vcpu.sched.preference())?;
+        bitmap::write(cur, op.cpumap_soft, vcpu.sched.preference() & online(cur))?;
     }
     Ok(Answer::Done)
 }

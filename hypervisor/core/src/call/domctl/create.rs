@@ -29,7 +29,7 @@ const GRANT_VERSION: u32 = 1;
 ///
 /// # Errors
 /// `EEXIST` for a number in use, `EINVAL` for what there is not on Arm, `ENODEV` for another GIC
-/// than the machine's, `ENOMEM`.
+/// than the machine's or a CPU pool without CPUs, `ESRCH` for no such pool, `ENOMEM`.
 pub(super) fn create(cur: &Current<'_>, op: &mut Domctl) -> Result<(), Errno> {
     let sys = cur.sys;
     let mut wanted: CreateDomain = op.u.get();
@@ -54,6 +54,9 @@ pub(super) fn create(cur: &Current<'_>, op: &mut Domctl) -> Result<(), Errno> {
         return Err(Errno::NoMem);
     }
     let domain = domu(sys, id, &config)?;
+    if wanted.cpupool_id != 0 {
+        domain.move_to_pool(wanted.cpupool_id)?;
+    }
     domain.hide_vcpus();
     domain.is_64bit.store(false, Ordering::Relaxed);
     match op.domain == id.0 {
@@ -91,7 +94,6 @@ fn check(wanted: &CreateDomain) -> Result<(), Errno> {
         && wanted.grant_opts & !XEN_DOMCTL_GRANT_VERSION_MASK == 0
         && wanted.altp2m_opts == 0
         && wanted.vmtrace_size == 0
-        && wanted.cpupool_id == 0
         && arch.sve_vl == 0
         && arch.tee_type == XEN_DOMCTL_CONFIG_TEE_NONE
         && arch.nr_spis <= SPIS;

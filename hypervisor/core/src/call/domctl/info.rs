@@ -44,6 +44,7 @@ pub(in crate::call) fn describe(domain: &Domain) -> GetDomainInfo {
         .checked_sub(1)
         .unwrap_or(XEN_INVALID_MAX_VCPU_ID);
     info.handle = *domain.handle.lock();
+    info.cpupool = domain.share.pool();
     info.gpaddr_bits = domain.p2m.ipa_bits() as u8;
     info
 }

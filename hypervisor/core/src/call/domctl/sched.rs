@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `XEN_DOMCTL_scheduler_op`: a domain's share of the CPUs. The scheduler passes for credit2,
-//! whose weights it has.
+//! whose weights and caps it has.
 
 use super::Answer;
 use crate::current::Current;
 use crate::domain::Domain;
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
 use xen_abi::Payload;
 use xen_abi::domctl::{
     SchedulerOp, XEN_DOMCTL_SCHEDOP_GETINFO, XEN_DOMCTL_SCHEDOP_PUTINFO, XEN_SCHEDULER_CREDIT2,
@@ -27,19 +26,19 @@ pub(super) fn scheduler_op(
     let share = &domain.share;
     match op.cmd {
         XEN_DOMCTL_SCHEDOP_GETINFO => {
-            op.weight = share.weight.load(Ordering::Relaxed);
-            op.cap = share.cap.load(Ordering::Relaxed);
+            op.weight = share.weight();
+            op.cap = share.cap();
             arg.set(&op);
             Ok(Answer::Copy)
         }
         XEN_DOMCTL_SCHEDOP_PUTINFO => {
             if op.weight != 0 {
-                domain.set_weight(op.weight);
+                share.set_weight(op.weight);
             }
             if u32::from(op.cap) > domain.max_vcpus().saturating_mul(100) {
                 return Err(Errno::Inval);
             }
-            share.cap.store(op.cap, Ordering::Relaxed);
+            domain.set_cap(op.cap);
             Ok(Answer::Done)
         }
         _ => Err(Errno::Inval),

@@ -1,35 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The CPUs and what is said of their scheduler: one pool, which passes for one of credit2.
+//! The CPUs, and what their scheduler is called.
 
 use crate::addr::CpuId;
-use crate::call::domctl::write_bitmap;
 use crate::current::Current;
 use crate::guest::copy::GuestPtr;
 use xen_abi::Payload;
 use xen_abi::domctl::XEN_SCHEDULER_CREDIT2;
 use xen_abi::errno::Errno;
 use xen_abi::sysctl::{
-    CpuInfo, CpuTopo, CpuTopoInfo, CpupoolOp, GetCpuInfo, SchedId, SchedulerOp,
-    XEN_INVALID_CORE_ID, XEN_INVALID_NODE_ID, XEN_INVALID_SOCKET_ID,
-    XEN_SYSCTL_CPUPOOL_OP_FREEINFO, XEN_SYSCTL_CPUPOOL_OP_INFO, XEN_SYSCTL_SCHEDOP_GETINFO,
+    CpuInfo, CpuTopo, CpuTopoInfo, GetCpuInfo, SchedId, XEN_INVALID_CORE_ID, XEN_INVALID_NODE_ID,
+    XEN_INVALID_SOCKET_ID,
 };
 
 /// `XEN_SYSCTL_sched_id`.
 pub(super) fn scheduler(_: &Current<'_>, arg: &mut Payload) -> Result<(), Errno> {
     let sched_id = XEN_SCHEDULER_CREDIT2;
     arg.set(&SchedId { sched_id });
-    Ok(())
-}
-
-/// `XEN_SYSCTL_scheduler_op`: its parameters can be read.
-pub(super) fn scheduler_op(cur: &Current<'_>, arg: &mut Payload) -> Result<(), Errno> {
-    let mut op: SchedulerOp = arg.get();
-    let ours = op.sched_id == XEN_SCHEDULER_CREDIT2 && op.cpupool_id == POOL;
-    if !ours || op.cmd != XEN_SYSCTL_SCHEDOP_GETINFO {
-        return Err(Errno::Inval);
-    }
-    op.ratelimit_us = cur.sys.sched.ratelimit_us();
-    arg.set(&op);
     Ok(())
 }
 
@@ -74,28 +60,6 @@ pub(super) fn topology(cur: &Current<'_>, arg: &mut Payload) -> Result<(), Errno
         }
     }
     op.num_cpus = all;
-    arg.set(&op);
-    Ok(())
-}
-
-/// The one pool.
-const POOL: u32 = 0;
-
-/// `XEN_SYSCTL_cpupool_op`: the pool can be described, not changed.
-pub(super) fn pool(cur: &Current<'_>, arg: &mut Payload) -> Result<(), Errno> {
-    let mut op: CpupoolOp = arg.get();
-    let online = cur.sys.sched.online();
-    let all = online.fold(0, |set, cpu| set | 1u128.checked_shl(cpu.0).unwrap_or(0));
-    match op.op {
-        XEN_SYSCTL_CPUPOOL_OP_INFO if op.cpupool_id == POOL => {
-            op.sched_id = XEN_SCHEDULER_CREDIT2;
-            op.n_dom = cur.sys.domains.count() as u32;
-            write_bitmap(cur, op.cpumap, all)?;
-        }
-        XEN_SYSCTL_CPUPOOL_OP_INFO => return Err(Errno::NoEnt),
-        XEN_SYSCTL_CPUPOOL_OP_FREEINFO => write_bitmap(cur, op.cpumap, 0)?,
-        _ => return Err(Errno::Inval),
-    }
     arg.set(&op);
     Ok(())
 }

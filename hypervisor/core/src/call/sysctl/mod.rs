@@ -5,6 +5,7 @@ mod console;
 mod cpus;
 mod domains;
 mod machine;
+mod pools;
 
 use super::{Args, CallResult, OK, Outcome, access};
 use crate::current::Current;
@@ -37,14 +38,19 @@ pub(super) fn sysctl(cur: &mut Current<'_>, args: Args) -> CallResult {
         XEN_SYSCTL_NUMAINFO => machine::numa,
         XEN_SYSCTL_GETDOMAININFOLIST => domains::list,
         XEN_SYSCTL_SCHED_ID => cpus::scheduler,
-        XEN_SYSCTL_SCHEDULER_OP => cpus::scheduler_op,
+        XEN_SYSCTL_SCHEDULER_OP => pools::scheduler_op,
         XEN_SYSCTL_GETCPUINFO => cpus::load,
         XEN_SYSCTL_CPUTOPOINFO => cpus::topology,
-        XEN_SYSCTL_CPUPOOL_OP => cpus::pool,
+        XEN_SYSCTL_CPUPOOL_OP => pools::pool,
         XEN_SYSCTL_PAGE_OFFLINE_OP => |_, _| Err(Errno::Fault),
         XEN_SYSCTL_COVERAGE_OP | XEN_SYSCTL_DT_OVERLAY => |_, _| Err(Errno::OpNotSupp),
         _ => return Err(Errno::NoSys),
     };
+    // Pools and the domains in them change one at a time.
+    let managing = (op.cmd == XEN_SYSCTL_CPUPOOL_OP).then(|| cur.sys.domains.manage());
+    if matches!(managing, Some(None)) {
+        return Ok(Outcome::Again(args));
+    }
     command(cur, &mut op.u)?;
     ptr.write(cur.memory(), &op)?;
     OK

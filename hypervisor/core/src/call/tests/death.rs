@@ -307,8 +307,10 @@ fn a_vcpu_must_leave_its_cpu() {
     let vcpu = domain.vcpu(0).unwrap().clone();
     vcpu.start(&domain, Start { entry: 0, x0: 0 });
     domain.unpause();
-    assert!(matches!(sys.sched.choose(hw, CpuId(0)).0, Next::Run(v) if Arc::ptr_eq(&v, &vcpu)));
-    sys.sched.set_loaded(CpuId(0), Some(vcpu.clone()));
+    assert!(
+        matches!(sys.sched.choose(hw, CpuId(0), None).0, Next::Run(v) if Arc::ptr_eq(&v, &vcpu))
+    );
+    vcpu.sched.set_loaded(Some(CpuId(0)));
     assert_eq!(info(&mut stage.machine, id).unwrap().flags, 0xffff_0122);
     // It runs, then its registers are in the CPU: nothing is taken from it.
     hw.irq.store(true, Ordering::Relaxed);
@@ -331,10 +333,13 @@ fn a_vcpu_must_leave_its_cpu() {
     };
     try_once(&mut stage);
     assert!(sys.sched.wants_choice(CpuId(0)));
-    assert!(matches!(sys.sched.choose(hw, CpuId(0)).0, Next::Idle));
+    assert!(matches!(
+        sys.sched.choose(hw, CpuId(0), Some(&vcpu)).0,
+        Next::Idle
+    ));
     try_once(&mut stage);
     assert_ne!(vcpu.sched.flags() & crate::sched::pause::EVICTED, 0);
-    sys.sched.set_loaded(CpuId(0), None);
+    vcpu.sched.set_loaded(None);
     // A timer of it that nobody has taken back.
     sys.timers.set(
         hw,

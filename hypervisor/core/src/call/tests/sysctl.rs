@@ -37,7 +37,6 @@ fn no_arguments() {
     }
     for (cmd, answer) in [
         (14, EFAULT),
-        (18, EINVAL),
         (19, EINVAL),
         (20, EOPNOTSUPP),
         (30, EOPNOTSUPP),
@@ -133,6 +132,31 @@ fn the_pool() {
         let (result, _): (_, u64) = act(&mut machine, XEN_SYSCTL_CPUPOOL_OP, &arg(3, id));
         assert_eq!(result, ENOENT);
     }
+    // One more, empty, in which no domain can be.
+    let mut run = |op, cpupool_id, sched_id, domid| {
+        let arg = CpupoolOp {
+            sched_id,
+            domid,
+            ..arg(op, cpupool_id)
+        };
+        let (result, pool): (_, CpupoolOp) = act(&mut machine, XEN_SYSCTL_CPUPOOL_OP, &arg);
+        (result, pool.cpupool_id)
+    };
+    const EPERM: i64 = -1;
+    assert_eq!(run(1, u32::MAX, 5, 0).0, ENOENT);
+    assert_eq!(run(1, u32::MAX, 6, 0), (0, 1));
+    assert_eq!(run(3, 1, 0, 0), (0, 1));
+    assert_eq!(run(6, 1, 0, 0).0, EPERM);
+    assert_eq!(run(6, 1, 0, 1).0, ENOENT);
+    assert_eq!(run(6, 0, 0, 1).0, 0);
+    assert_eq!(run(6, 0, 0, 77).0, -3);
+    assert_eq!(run(5, 0, 0, 0).0, EINVAL);
+    assert_eq!(run(2, 0, 0, 0).0, -16);
+    assert_eq!(run(2, 1, 0, 0).0, 0);
+    assert_eq!(run(2, 1, 0, 0).0, ENOENT);
+    assert_eq!(run(8, 0, 0, 0).0, ENOSYS);
+    assert_eq!(run(7, 0, 0, 0).0, 0);
+    assert_eq!(machine.dom0().get::<u64>(map), 0);
 }
 
 #[test]

@@ -207,7 +207,12 @@ impl Machine {
 
     fn choose(&mut self, cpu: usize) {
         let this = CpuId(cpu as u32);
-        match self.sys.sched.choose(self.hw, this).0 {
+        match self
+            .sys
+            .sched
+            .choose(self.hw, this, self.cpus[cpu].loaded.as_ref())
+            .0
+        {
             Next::Run(vcpu) => self.load(cpu, vcpu),
             Next::Idle => self.wake_something(),
         }
@@ -239,11 +244,9 @@ impl Machine {
                 let domain = old.domain.upgrade().unwrap();
                 domain.vgic.unload(old.id, &mut this.lrs, &*domain);
                 assert!(this.lrs.lr.iter().all(|lr| lr >> STATE_SHIFT == 0));
-                self.sys.sched.set_loaded(CpuId(cpu as u32), None);
+                old.sched.set_loaded(None);
             }
-            self.sys
-                .sched
-                .set_loaded(CpuId(cpu as u32), Some(vcpu.clone()));
+            vcpu.sched.set_loaded(Some(CpuId(cpu as u32)));
             this.loaded = Some(vcpu);
         }
         this.runs = true;

@@ -11,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const NR_CPUS: usize = 4;
-const NR_VCPUS: usize = 7;
 const NR_DEVICES: u64 = 2;
 /// What each device does.
 const SIGNALS: u32 = 4000;
@@ -51,10 +50,10 @@ impl Dice {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(nr_vcpus: usize) -> Self {
         let cpus = Cpus::new(NR_CPUS);
         let setup = Setup {
-            nr_vcpus: NR_VCPUS as u32,
+            nr_vcpus: nr_vcpus as u32,
             ..Setup::default()
         };
         let domain = testing::domain(cpus.sys, cpus.hw, setup);
@@ -66,7 +65,7 @@ impl World {
             served: AtomicU64::new(0),
         };
         let guests: Vec<_> = domain.vcpus().iter().map(guest).collect();
-        guests[NR_VCPUS - 1].vcpu.sched.pin();
+        guests[nr_vcpus - 1].vcpu.sched.pin();
         for guest in &guests {
             guest.vcpu.sched.clear(pause::DOMAIN);
         }
@@ -80,6 +79,10 @@ impl World {
 
     fn guest(&self, vcpu: &Arc<Vcpu>) -> &Guest {
         &self.guests[vcpu.id as usize]
+    }
+
+    fn any(&self, dice: &mut Dice) -> &Guest {
+        &self.guests[dice.roll(self.guests.len() as u64) as usize]
     }
 
     /// The interrupt controller's `notify`.
@@ -98,15 +101,34 @@ impl World {
         set_this_cpu(CpuId(NOWHERE));
         let mut dice = Dice(0x1234_5678_9abc_def1 + n);
         for _ in 0..SIGNALS {
-            let guest = &self.guests[dice.roll(NR_VCPUS as u64) as usize];
+            let guest = self.any(&mut dice);
             self.signal(guest);
             if dice.roll(3) != 0 {
                 self.wait_until_served(guest);
+            }
+            if n == 0 && dice.roll(10) == 0 {
+                self.bind(&self.guests[0], 1 + u128::from(dice.roll(15)));
             }
         }
         for guest in &self.guests {
             self.wait_until_served(guest);
         }
+    }
+
+    /// It is soon where it may be, and stays there.
+    fn bind(&self, guest: &Guest, cpus: u128) {
+        let (sched, start) = (&guest.vcpu.sched, Instant::now());
+        self.cpus
+            .sys
+            .sched
+            .set_affinity(self.cpus.hw, &guest.vcpu, cpus);
+        while cpus & bit(sched.home()) == 0 || sched.flags() & pause::MOVING != 0 {
+            assert!(start.elapsed() < PATIENCE, "stays at {:?}", sched.home());
+            thread::yield_now();
+        }
+        self.signal(guest);
+        self.wait_until_served(guest);
+        assert_ne!(cpus & bit(sched.home()), 0, "it went elsewhere");
     }
 
     fn wait_until_served(&self, guest: &Guest) {
@@ -134,7 +156,7 @@ impl World {
         let mut dice = Dice(0xfeed_f00d_0000_0001 + u64::from(id));
         let mut loaded = None;
         while !self.stop.load(Ordering::Relaxed) {
-            match self.cpus.choose(id) {
+            match self.cpus.choose_with(id, loaded.as_ref()) {
                 (Some(vcpu), end) => {
                     self.load(id, &mut loaded, &vcpu);
                     self.turn(id, &vcpu, end, &mut dice);
@@ -155,25 +177,28 @@ impl World {
             NOWHERE,
             "loaded twice"
         );
-        self.cpus
-            .sys
-            .sched
-            .set_loaded(CpuId(id), Some(vcpu.clone()));
+        vcpu.sched.set_loaded(Some(CpuId(id)));
         *loaded = Some(vcpu.clone());
     }
 
     fn unload(&self, id: u32, loaded: &mut Option<Arc<Vcpu>>) {
         if let Some(old) = loaded.take() {
             assert_eq!(self.guest(&old).loaded.swap(NOWHERE, Ordering::SeqCst), id);
-            self.cpus.sys.sched.set_loaded(CpuId(id), None);
+            old.sched.set_loaded(None);
+            let (sched, hw) = (&self.cpus.sys.sched, self.cpus.hw);
+            sched.finish_move(hw, &old);
+            sched.offer(hw, &old);
         }
     }
 
     fn idle(&self, id: u32, loaded: &mut Option<Arc<Vcpu>>) {
-        if loaded.as_ref().is_some_and(|v| !v.is_up()) {
+        let sched = &self.cpus.sys.sched;
+        let goes = |v: &Arc<Vcpu>| sched.must_unload(CpuId(id), v);
+        if loaded.as_ref().is_some_and(goes) {
             self.unload(id, loaded);
         }
-        while !self.kicked(id) && !self.stop.load(Ordering::Relaxed) {
+        // A CPU does not kick itself.
+        while sched.may_sleep(CpuId(id)) && !self.kicked(id) && !self.stop.load(Ordering::Relaxed) {
             thread::yield_now();
         }
     }
@@ -226,15 +251,25 @@ impl World {
             0..4 => vcpu.block(),
             4 => vcpu.go_down(),
             5 => sched.yield_current(self.cpus.hw, CpuId(id)),
-            6 => self.signal(&self.guests[dice.roll(NR_VCPUS as u64) as usize]),
+            6 => self.signal(self.any(dice)),
             _ => thread::yield_now(),
         }
     }
 }
 
 #[test]
-fn no_wake_up_is_lost() {
-    let world = World::new();
+fn no_wake_up_is_lost_in_a_crowd() {
+    no_wake_up_is_lost(7);
+}
+
+/// Where nobody waits, mostly: vCPUs rest.
+#[test]
+fn no_wake_up_is_lost_without_the_lock() {
+    no_wake_up_is_lost(NR_CPUS - 1);
+}
+
+fn no_wake_up_is_lost(nr_vcpus: usize) {
+    let world = World::new(nr_vcpus);
     thread::scope(|scope| {
         let cpus: Vec<_> = (0..NR_CPUS as u32)
             .map(|id| {
@@ -259,6 +294,6 @@ fn no_wake_up_is_lost() {
             .iter()
             .all(|g| g.served.load(Ordering::Relaxed) > 0)
     );
-    let pinned = &world.guests[NR_VCPUS - 1].vcpu;
-    assert_eq!(pinned.sched.home().index(), (NR_VCPUS - 1) % NR_CPUS);
+    let pinned = &world.guests[nr_vcpus - 1].vcpu;
+    assert_eq!(pinned.sched.home().index(), (nr_vcpus - 1) % NR_CPUS);
 }
