@@ -1,21 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! QEMU's device tree for a machine, changed as source text.
+//! The device tree of a machine, changed as source text.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::{Context, Result, fail};
-use crate::machine::Machine;
+use crate::machine::{Board, Machine};
 use crate::workspace::create_directory;
 
-/// Writes the device tree that QEMU would give `machine` to `path`.
+/// Writes the device tree that QEMU would give `machine` to `path`; that of a board as it is before QEMU adds to it.
 ///
 /// # Errors
 /// When QEMU does not make one.
 pub fn dump(machine: &Machine, path: &Path) -> Result<()> {
     if let Some(parent) = path.parent() {
         create_directory(parent)?;
+    }
+    if let Board::Juno(juno) = machine.board {
+        let tree = juno.tree()?;
+        return fs::copy(&tree, path)
+            .map(drop)
+            .context(|| format!("copying {} to {}", tree.display(), path.display()));
     }
     let mut qemu = machine.command()?;
     let file = path.display().to_string().replace(',', ",,");

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::device_tree::{appended, edited};
 use crate::error::{Context, Result, fail};
-use crate::machine::{Machine, Payload, raw_loader};
+use crate::juno::Juno;
+use crate::machine::{Board, Machine, Payload, raw_loader};
 
 /// One domU. Domains get their numbers in the tree's order, from 1.
 #[derive(Debug, Clone)]
@@ -44,9 +45,9 @@ impl DomU {
     }
 }
 
-/// First address for modules of domUs: behind dom0's, whose initramfs may take 24 MiB.
+/// First address for modules of domUs on `virt`: behind dom0's, whose initramfs may take 24 MiB.
 const FIRST: u32 = 0x4700_0000;
-/// Where QEMU's device tree is, and how much may be its.
+/// Where QEMU's device tree is then, and how much may be its.
 const TREE: (u32, u32) = (0x4800_0000, 0x4820_0000);
 /// Boot loaders align by this.
 const ALIGN: u32 = 0x20_0000;
@@ -101,7 +102,10 @@ pub fn add_with(
 ) -> Result<()> {
     let described = machine.clone();
     let mut modules = Modules {
-        next: FIRST,
+        next: match machine.board {
+            Board::Virt => FIRST,
+            Board::Juno(_) => Juno::FREE_ADDRESS,
+        },
         machine,
     };
     let mut nodes = String::new();

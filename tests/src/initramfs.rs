@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Builds initramfs archives: busybox, the modules for QEMU's disks and network cards, `/init` and the agent; and a
+//! Builds initramfs archives: busybox, the modules for the machines' disks and network cards, `/init` and the agent; and a
 //! larger one with Debian's toolstack and both ends of Xen's block devices.
 
 use std::fs;
@@ -19,6 +19,10 @@ const MODULES: &[&str] = &[
     "virtio_net",
     "nvme",
     "e1000e",
+    // What a Juno's LAN9118 needs.
+    "fixed",
+    "smsc",
+    "smsc911x",
     "crc32c_generic",
     "ext4",
     "xen-evtchn",

@@ -45,6 +45,8 @@ impl Juno {
     pub const KERNEL_ADDRESS: u32 = 0x8a00_0000;
     /// See [`Self::KERNEL_ADDRESS`].
     pub const INITRD_ADDRESS: u32 = 0x9400_0000;
+    /// The first address that is free behind dom0's modules.
+    pub const FREE_ADDRESS: u32 = 0x9800_0000;
 
     /// The command without CPUs, memory and what runs.
     ///
@@ -63,7 +65,11 @@ impl Juno {
         Ok(command)
     }
 
-    fn tree(self) -> Result<PathBuf> {
+    /// The board's tree. QEMU adds the modules to it, and says how much memory and how many CPUs there are.
+    ///
+    /// # Errors
+    /// When there is no kernel package with it.
+    pub fn tree(self) -> Result<PathBuf> {
         let name = match self.revision {
             Revision::R0 => "juno.dtb",
             Revision::R1 => "juno-r1.dtb",

@@ -93,7 +93,12 @@ fn on_machine(
     let start = Instant::now();
     let machine = name(gic, cpus);
     let log = target("logs").join(format!("{hypervisor}-conformance-{machine}.log"));
-    let outcome = boot(hypervisor, gic, cpus, filters, &log).and_then(|(console, lines)| {
+    let on = Machine {
+        gic,
+        cpus,
+        ..Machine::new(hypervisor)
+    };
+    let outcome = boot(&on, filters, &log).and_then(|(console, lines)| {
         if filters.is_empty() {
             let run = Run::of(hypervisor, &machine, &console.transcript(), lines.clone())?;
             write_whole(&run.path(), run.to_text().as_bytes())?;
@@ -119,55 +124,40 @@ fn on_machine(
 /// # Errors
 /// When a check fails that is not known to, is missing, or the machine does not come to its end.
 pub fn check(hypervisor: Hypervisor, gic: Gic, cpus: u32, log: &Path) -> Result<Count> {
-    let checks = checks::read(&image())?;
-    let (console, lines) = boot(hypervisor, gic, cpus, &[], log)?;
-    judge(&console, &lines, &checks, true)?;
-    Ok(Count::of(lines.iter().map(|line| &line.outcome)))
+    let machine = Machine {
+        gic,
+        cpus,
+        ..Machine::new(hypervisor)
+    };
+    check_on(&machine, log)
 }
 
-/// The same on `machine`, without domains that serve the suite: what needs one is skipped.
+/// The same on `machine`, whatever it boots.
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_alone(machine: &Machine, log: &Path) -> Result<Count> {
+pub fn check_on(machine: &Machine, log: &Path) -> Result<Count> {
     let checks = checks::read(&image())?;
-    let machine = Machine {
-        payload: Payload::Image(image()),
-        dom0_args: "check".to_owned(),
-        ..machine.clone()
-    };
-    let (console, lines) = watch(&machine, log)?;
+    let (console, lines) = boot(machine, &[], log)?;
     judge(&console, &lines, &checks, true)?;
     Ok(Count::of(lines.iter().map(|line| &line.outcome)))
 }
 
 /// Boots the suite and waits for its end.
-fn boot(
-    hypervisor: Hypervisor,
-    gic: Gic,
-    cpus: u32,
-    filters: &[String],
-    log: &Path,
-) -> Result<(Console, Vec<Line>)> {
+fn boot(machine: &Machine, filters: &[String], log: &Path) -> Result<(Console, Vec<Line>)> {
     let verb = match filters {
         [] => "check".to_owned(),
         filters => format!("check={}", filters.join(",")),
     };
     let mut machine = Machine {
         payload: Payload::Image(image()),
-        gic,
-        cpus,
         dom0_args: verb,
-        ..Machine::new(hypervisor)
+        ..machine.clone()
     };
     let peer = DomU::new(image(), "peer");
     let tree = log.with_extension("dtb");
     domu::add(&mut machine, &[peer.clone(), peer], &tree)?;
-    watch(&machine, log)
-}
-
-fn watch(machine: &Machine, log: &Path) -> Result<(Console, Vec<Line>)> {
-    let mut console = Console::start(machine, log)?;
+    let mut console = Console::start(&machine, log)?;
     let end = console.wait_for_end(LIMIT);
     match (tap::parse(&console.transcript()), end) {
         (Ok(lines), Ok(())) => Ok((console, lines)),

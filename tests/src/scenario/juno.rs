@@ -4,7 +4,9 @@
 
 use super::boot::inspect;
 use super::disk::{self, NVME};
+use super::pvdisk::Dma;
 use super::{Scenario, Selection, Stage};
+use super::{network, xl_disk};
 use crate::conformance;
 use crate::dom0::Dom0;
 use crate::error::{Result, fail};
@@ -45,7 +47,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new(name, Full, move |stage| {
             let juno = Juno { el3, ..PLAIN };
             let machine = machine(stage, juno, cpus, 2);
-            let count = conformance::check_alone(&machine, &stage.log())?;
+            let count = conformance::check_on(&machine, &stage.log())?;
             println!("      {}: {count}", stage.name);
             Ok(())
         })
@@ -59,8 +61,21 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         boot(Full, R0, V6_12, 6, 8, true),
         disk("juno/nvme-msi", Short, true),
         disk("juno/nvme-intx", Full, false),
+        Scenario::new("juno/lan9118", Short, |stage| {
+            let mut machine = machine(stage, PLAIN, 6, 2);
+            machine.attach("-nic", "user,model=lan9118");
+            network::fetches_and_sends(stage, &machine)
+        }),
         suite(2, false),
         suite(6, true).on_xenolith_alone(),
+        // dom0 has one kind of CPU, the guest the other.
+        Scenario::new("juno/xl-nvme", Full, |stage| {
+            let machine = Machine {
+                payload: Payload::Tools,
+                ..machine(stage, PLAIN, 6, 4)
+            };
+            xl_disk::nvme(stage, machine, Dma::Coherent)
+        }),
     ];
     all.into_iter().map(Scenario::on_a_juno).collect()
 }

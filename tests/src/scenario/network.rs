@@ -20,7 +20,15 @@ const TRANSFER: Duration = Duration::from_secs(120);
 pub(super) fn scenarios() -> Vec<Scenario> {
     let case = |name, selection, card, gic, kernel| {
         Scenario::new(name, selection, move |stage| {
-            fetches_and_sends(stage, card, gic, kernel)
+            let mut machine = Machine {
+                gic,
+                payload: Payload::Linux(kernel),
+                cpus: 2,
+                ..stage.machine()
+            };
+            machine.attach("-netdev", "user,id=net,restrict=off");
+            machine.attach("-device", &format!("{card},netdev=net,romfile="));
+            fetches_and_sends(stage, &machine)
         })
     };
     use Selection::{Full, Short};
@@ -34,22 +42,15 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-fn fetches_and_sends(stage: &Stage, card: &str, gic: Gic, kernel: Kernel) -> Result<()> {
+/// `machine` has one card, on QEMU's own network.
+pub(super) fn fetches_and_sends(stage: &Stage, machine: &Machine) -> Result<()> {
     let content = noise(11, SIZE);
     let file = stage.file(".bin");
     write_whole(&file, &content)?;
     let expected = sha256(&file)?;
     let (port, uploads) = serve(content.clone())?;
 
-    let mut machine = Machine {
-        gic,
-        payload: Payload::Linux(kernel),
-        cpus: 2,
-        ..stage.machine()
-    };
-    machine.attach("-netdev", "user,id=net,restrict=off");
-    machine.attach("-device", &format!("{card},netdev=net,romfile="));
-    let mut dom0 = stage.boot(&machine)?;
+    let mut dom0 = stage.boot(machine)?;
     dom0.run("for i in $(seq 100); do [ -d /sys/class/net/eth0 ] && break; usleep 100000; done")?;
     dom0.run("ip addr add 10.0.2.15/24 dev eth0 && ip link set eth0 up")?;
     // The link of an emulated e1000e takes seconds to come up.

@@ -13,7 +13,7 @@ use crate::device_tree::{appended, edited};
 use crate::dom0::Dom0;
 use crate::error::{Context, Result, fail};
 use crate::guest::{Guest, LONG, SOON};
-use crate::machine::{Gic, Hypervisor};
+use crate::machine::{Gic, Hypervisor, Machine};
 use crate::noise::noise;
 use crate::workspace::write_whole;
 
@@ -25,7 +25,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     use Selection::Full;
     let nvme = |selection, gic: Gic, dma: Dma| {
         Scenario::new(format!("xl-disk/{gic}-nvme-{dma}"), selection, move |s| {
-            nvme(s, gic, dma)
+            nvme(s, s.with_tools(gic), dma)
         })
     };
     let file = |selection, gic: Gic| {
@@ -53,8 +53,8 @@ fn guest_with(disk: &str) -> Guest {
     }
 }
 
-/// A raw NVMe disk: its DMA goes into and out of the guest's pages.
-fn nvme(stage: &Stage, gic: Gic, dma: Dma) -> Result<()> {
+/// A raw NVMe disk of `machine`, whose dom0 has Debian's Xen tools: its DMA goes into and out of the guest's pages.
+pub(super) fn nvme(stage: &Stage, mut machine: Machine, dma: Dma) -> Result<()> {
     let image = stage.file(".img");
     let mut content = noise(17, PART);
     write_whole(&image, &content)?;
@@ -62,7 +62,6 @@ fn nvme(stage: &Stage, gic: Gic, dma: Dma) -> Result<()> {
     content.resize(2 * PART, 0);
     write_whole(&image, &content)?;
 
-    let mut machine = stage.with_tools(gic);
     // As in `pvdisk`, for QEMU's NVMe.
     machine.hypervisor_args.push_str(" dom0_max_vcpus=1");
     attach(&mut machine, NVME, &image);
