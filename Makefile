@@ -7,7 +7,7 @@ HARNESS := cargo run --quiet --package tests --
 ON_XEN := $(filter xen,$(HV))
 
 .DEFAULT_GOAL := help
-.PHONY: help tools deps build hypervisor guest-stub run linux check unit trees boots list conformance test test-full bench bench-xl symbolize clean distclean
+.PHONY: help tools deps build hypervisor guest-stub run linux check unit trees juno-image boots list conformance test test-full bench bench-xl symbolize clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-11s %s\n", $$1, $$2 }'
@@ -43,6 +43,9 @@ unit: tools ## tests on this machine, without QEMU
 
 trees: deps ## the boot code over all device trees of Debian's kernels: what each board has and lacks
 	cargo test --package hv-core corpus -- --ignored --nocapture
+
+juno-image: deps hypervisor ## target/juno: what U-Boot starts on an Arm Juno, from a disk or by TFTP
+	@$(HARNESS) juno-image
 
 boots: $(if $(ON_XEN),guest-stub,build) ## QEMU tests; FILTER="disk soak/45s" by name, HV=xen on real Xen, JOBS=1 one by one
 	@$(HARNESS) boots $(FILTER)

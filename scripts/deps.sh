@@ -16,6 +16,7 @@ needs='
 qemu-system-aarch64|qemu-system-arm|runs the tests
 aarch64-linux-gnu-objcopy|binutils-aarch64-linux-gnu|makes boot images, reads backtraces
 dtc|device-tree-compiler|inspects device trees
+mkimage|u-boot-tools|packs the script for U-Boot
 xz|xz-utils|unpacks kernel modules
 mke2fs|e2fsprogs|makes the disk of dom0
 apt-get|apt|fetches the Linux and Xen packages that are booted

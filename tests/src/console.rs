@@ -162,6 +162,10 @@ impl Console {
         let end = Instant::now() + scaled(deadline);
         while Instant::now() < end {
             if let Some(status) = self.ended()? {
+                // What it said last may still be in the pipe.
+                while !self.output.lock().ended && Instant::now() < end {
+                    thread::sleep(Duration::from_millis(20));
+                }
                 if status.success() {
                     return Ok(());
                 }

@@ -5,6 +5,7 @@
 //!   them, [`rootfs`] the disk with Debian's Xen tools.
 //! - [`machine`] describes a machine, [`trampoline`] and [`device_tree`] what is unusual about it; [`console`] runs it;
 //!   [`dom0`] talks to a booted dom0; [`domu`] adds domains of the device tree, [`guest`] those that xl starts; [`fields`] reads what its tools print.
+//! - [`juno`] is a model of a board, [`uboot`] what U-Boot starts Xenolith from.
 //! - [`demo`] runs and judges the demonstration.
 //! - [`scenario`] holds the tests proper, with [`pairwise`] choosing the machines; [`runner`] selects, runs and counts;
 //!   [`tap`] reads what the guest stub printed.
@@ -38,4 +39,5 @@ pub mod symbolize;
 pub mod tap;
 pub mod toolstack;
 pub mod trampoline;
+pub mod uboot;
 pub mod workspace;

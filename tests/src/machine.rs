@@ -168,6 +168,8 @@ pub enum Entry {
         /// Where the hypervisor's image lies.
         address: u32,
     },
+    /// By this boot loader, which QEMU starts out of reset at EL2 and which finds everything by itself.
+    Firmware(PathBuf),
     /// Out of reset, at the highest exception level and with all registers zero. QEMU's device tree is at
     /// [`RAM`], and there is no command line.
     Reset {
@@ -327,6 +329,10 @@ impl Machine {
             Entry::Loader => (Some(&own), None),
             Entry::Program { image, address } => (Some(image), Some(address)),
             Entry::Reset { address, .. } => (None, Some(address)),
+            Entry::Firmware(loader) => {
+                qemu.arg("-bios").arg(loader);
+                return Ok(());
+            }
         };
         if let Some(kernel) = kernel {
             qemu.arg("-kernel").arg(kernel);

@@ -8,6 +8,7 @@ use tests::error::{Result, fail};
 use tests::machine::{Gic, Hypervisor, Machine, Payload};
 use tests::{
     bench, bench_xl as by_clock, conformance, debian, demo, initramfs, rootfs, runner, symbolize,
+    uboot,
 };
 
 const USAGE: &str = "usage: tests fetch             fetch Debian's packages, build the archives
@@ -16,6 +17,7 @@ const USAGE: &str = "usage: tests fetch             fetch Debian's packages, bui
        tests boots [--full] [NAME...]   run scenarios whose name contains a NAME
        tests demo              the demonstration
        tests linux             Debian's Linux as dom0 on this terminal
+       tests juno-image        make target/juno: what U-Boot starts on a Juno
        tests conformance [FAMILY...]    check what a guest sees, on all machines, and report
        tests bench             compare instruction counts with Xen's
        tests bench-xl          compare by the clock what a guest of xl's gets
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         "boots" => boots(rest),
         "demo" => demonstrate(),
         "linux" => linux(),
+        "juno-image" => juno_image(),
         "conformance" => conform(rest),
         "bench" => bench::compare(),
         "bench-xl" => bench_xl(),
@@ -73,6 +76,17 @@ fn boots(arguments: &[String]) -> Result<()> {
         filters: filters.into_iter().cloned().collect(),
         jobs: jobs()?,
     })
+}
+
+fn juno_image() -> Result<()> {
+    debian::fetch_all()?;
+    initramfs::build_all()?;
+    let directory = uboot::juno()?;
+    println!(
+        "{}: copy it onto a disk or serve it by TFTP (docs/juno.md)",
+        directory.display()
+    );
+    Ok(())
 }
 
 fn bench_xl() -> Result<()> {

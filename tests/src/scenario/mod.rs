@@ -19,6 +19,7 @@ mod panic;
 mod pvdisk;
 mod refusal;
 mod stray;
+mod uboot;
 mod xl;
 mod xl_change;
 mod xl_death;
@@ -157,6 +158,7 @@ pub fn all() -> Vec<Scenario> {
         dom0less::scenarios(),
         demo::scenarios(),
         anywhere::scenarios(),
+        uboot::scenarios(),
         memory::scenarios(),
         options::scenarios(),
         keys::scenarios(),
