@@ -7,7 +7,7 @@ HARNESS := cargo run --quiet --package tests --
 ON_XEN := $(filter xen,$(HV))
 
 .DEFAULT_GOAL := help
-.PHONY: help tools deps build hypervisor guest-stub run linux check unit trees juno-image boots list conformance test test-full bench bench-xl symbolize clean distclean
+.PHONY: help tools deps build hypervisor guest-stub run juno linux check unit trees juno-image boots list conformance test test-full bench bench-xl symbolize clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-11s %s\n", $$1, $$2 }'
@@ -29,6 +29,9 @@ guest-stub: tools
 
 run: $(if $(ON_XEN),guest-stub,build) ## the demonstration: disks, and pages of another domain; HV=xen: on real Xen
 	@$(HARNESS) demo
+
+juno: build deps ## the demonstration on a model of Arm's Juno, QEMU_JUNO=/path/to/qemu-system-aarch64
+	@$(HARNESS) juno
 
 linux: $(if $(ON_XEN),tools,hypervisor) ## Debian's Linux as dom0 under Xenolith on this terminal; HV=xen: under real Xen
 	@$(HARNESS) linux

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The demonstration (`make run`): the guest stub as dom0 moves data between disks and pages of a domU, once with
-//! devices that see caches and once with devices that are said not to. It judges itself; here is judged, too, what is on the
-//! disks afterwards.
+//! devices that see caches and once with devices that are said not to; and on a Juno (`make juno`), whose PL330 copies
+//! between memory and those pages. It judges itself; here is judged, too, what is on the disks afterwards.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::console::Console;
 use crate::domu::{self, DomU};
 use crate::error::{Context, Result, fail};
-use crate::machine::{Cpu, Gic, Hypervisor, Machine, Payload};
+use crate::juno::{Juno, Revision};
+use crate::machine::{Board, Cpu, Gic, Hypervisor, Machine, Payload};
 use crate::noise::noise;
 use crate::workspace::{target, write_whole};
 
@@ -45,15 +46,20 @@ const DISKS: [&str; 3] = [
 pub enum Devices {
     /// `dma-coherent`.
     Coherent,
-    /// Not so.
+    /// Not so; on a board, as its tree says: some are not.
     NonCoherent,
 }
+
+/// A Juno's disk; the first one is memory, by the PL330.
+const JUNO_DISKS: [&str; 1] = ["nvme,serial=1"];
 
 /// A machine for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Stage {
     /// The hypervisor.
     pub hypervisor: Hypervisor,
+    /// What kind of machine it is; the next two are of `virt` alone.
+    pub board: Board,
     /// Interrupt controller.
     pub gic: Gic,
     /// CPU model.
@@ -95,20 +101,56 @@ pub fn show(hypervisor: Hypervisor) -> Result<()> {
         let name = format!("{hypervisor}-run{number}");
         let stage = Stage {
             hypervisor,
+            board: Board::Virt,
             gic: Gic::V3,
             cpu: Cpu::A72,
             cpus: 2,
             devices,
         };
-        run(&stage, &name, |line| {
-            if !line.contains(ABOUT_INPUT) {
-                println!("{line}");
-            }
-        })?;
+        run(&stage, &name, show_line)?;
     }
     println!(
         "\nShown on {hypervisor}: with the fix every byte went where it should; with the fault of 2017 the disk's data went\n\
          into dom0's own page and dom0's page onto the disk. What the disks hold was checked here, too."
+    );
+    Ok(())
+}
+
+fn show_line(line: &str) {
+    if !line.contains(ABOUT_INPUT) {
+        println!("{line}");
+    }
+}
+
+/// A Juno for it.
+#[must_use]
+pub fn on_juno(hypervisor: Hypervisor) -> Stage {
+    let juno = Juno {
+        revision: Revision::R2,
+        el3: true,
+    };
+    Stage {
+        hypervisor,
+        board: Board::Juno(juno),
+        gic: Gic::V2,
+        cpu: Cpu::A72,
+        cpus: 6,
+        devices: Devices::NonCoherent,
+    }
+}
+
+/// As [`show`], on a model of a Juno.
+///
+/// # Errors
+/// As [`show`]; when there is no such model.
+pub fn show_juno(hypervisor: Hypervisor) -> Result<()> {
+    run(
+        &on_juno(hypervisor),
+        &format!("{hypervisor}-juno"),
+        show_line,
+    )?;
+    println!(
+        "\nShown on {hypervisor}: the PL330, which does not see caches, copied into and out of pages that domain 1 granted,\n         maintained by hypercall; the same with an NVMe disk on PCIe, which sees caches."
     );
     Ok(())
 }
@@ -119,13 +161,18 @@ pub fn show(hypervisor: Hypervisor) -> Result<()> {
 /// When something is missing, or what was to be shown was not.
 pub fn run(stage: &Stage, name: &str, show: impl Fn(&str)) -> Result<()> {
     let scratch = |suffix: String| target("scratch").join(format!("{name}{suffix}"));
-    let images: Vec<_> = (0..DISKS.len())
+    // Disks that are not the host's come first.
+    let (first, disks) = match stage.board {
+        Board::Virt => (0, &DISKS[..]),
+        Board::Juno(_) => (1, &JUNO_DISKS[..]),
+    };
+    let images: Vec<_> = (0..disks.len())
         .map(|number| scratch(format!("-disk{number}.img")))
         .collect();
     for image in &images {
         write_whole(image, &before())?;
     }
-    let machine = machine(stage, &images, &scratch(".dtb".to_owned()))?;
+    let machine = machine(stage, disks, &images, &scratch(".dtb".to_owned()))?;
     let log = target("logs").join(format!("{name}.log"));
     let mut console = Console::start(&machine, &log)?;
     while !console.transcript().contains("DEMO: ") {
@@ -147,7 +194,7 @@ pub fn run(stage: &Stage, name: &str, show: impl Fn(&str)) -> Result<()> {
         return Err(console.failure("the stub takes its devices for others than they are"));
     }
     for (number, image) in images.iter().enumerate() {
-        judge(image, number, DISKS.len())?;
+        judge(image, first + number, first + disks.len())?;
         fs::remove_file(image).context(|| format!("removing {}", image.display()))?;
     }
     Ok(())
@@ -205,9 +252,9 @@ fn counts(text: &str) -> Vec<&str> {
         .collect()
 }
 
-fn machine(stage: &Stage, images: &[PathBuf], tree: &Path) -> Result<Machine> {
+fn machine(stage: &Stage, disks: &[&str], images: &[PathBuf], tree: &Path) -> Result<Machine> {
     let mut machine = bare(stage)?;
-    for (number, (device, image)) in DISKS.iter().zip(images).enumerate() {
+    for (number, (device, image)) in disks.iter().zip(images).enumerate() {
         let file = image.display().to_string().replace(',', ",,");
         machine.attach(
             "-drive",
@@ -229,6 +276,7 @@ fn bare(stage: &Stage) -> Result<Machine> {
         ));
     }
     let mut machine = Machine {
+        board: stage.board,
         payload: Payload::Image(stub),
         gic: stage.gic,
         cpu: stage.cpu,
@@ -236,17 +284,22 @@ fn bare(stage: &Stage) -> Result<Machine> {
         dom0_args: "demo".to_owned(),
         ..Machine::new(stage.hypervisor)
     };
-    // Devices on MMIO are those of virtio 1, as on PCI.
-    machine.attach("-global", "virtio-mmio.force-legacy=false");
+    match stage.board {
+        // Devices on MMIO are those of virtio 1, as on PCI.
+        Board::Virt => machine.attach("-global", "virtio-mmio.force-legacy=false"),
+        Board::Juno(_) => machine.ram_mib = 2048,
+    }
     Ok(machine)
 }
 
 /// Adds the domU, and says in the tree what devices see.
 fn describe(machine: &mut Machine, stage: &Stage, tree: &Path) -> Result<()> {
     let domu = DomU::new(target("guest-stub.img"), "demo");
-    domu::add_with(machine, &[domu], tree, |source| match stage.devices {
-        Devices::Coherent => source.to_owned(),
-        Devices::NonCoherent => source.replace("dma-coherent;", ""),
+    domu::add_with(machine, &[domu], tree, |source| {
+        match (stage.board, stage.devices) {
+            (Board::Juno(_), _) | (_, Devices::Coherent) => source.to_owned(),
+            (Board::Virt, Devices::NonCoherent) => source.replace("dma-coherent;", ""),
+        }
     })
 }
 

@@ -16,6 +16,7 @@ const USAGE: &str = "usage: tests fetch             fetch Debian's packages, bui
        tests list              name all scenarios
        tests boots [--full] [NAME...]   run scenarios whose name contains a NAME
        tests demo              the demonstration
+       tests juno              the same on a model of a Juno (QEMU_JUNO=)
        tests linux             Debian's Linux as dom0 on this terminal
        tests juno-image        make target/juno: what U-Boot starts on a Juno
        tests conformance [FAMILY...]    check what a guest sees, on all machines, and report
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         }
         "boots" => boots(rest),
         "demo" => demonstrate(),
+        "juno" => Hypervisor::from_environment().and_then(demo::show_juno),
         "linux" => linux(),
         "juno-image" => juno_image(),
         "conformance" => conform(rest),

@@ -3,8 +3,10 @@
 
 use super::Problem;
 use super::fail;
+use super::pattern::{self, OF_HOST};
 use super::steps::{Name, Named};
 use crate::drivers::nvme::{self, Nvme};
+use crate::drivers::pl330::{self, Pl330};
 use crate::drivers::virtio::{self, MmioDisk, PciDisk};
 use crate::drivers::{Disk, DiskError, pci};
 use crate::machine::dt;
@@ -15,6 +17,7 @@ const MOST: usize = 8;
 /// A disk of any kind.
 enum Kind {
     VirtioMmio(MmioDisk),
+    Pl330(Pl330),
     VirtioPci(PciDisk),
     Nvme(Nvme),
 }
@@ -23,6 +26,7 @@ impl Kind {
     fn disk(&mut self) -> &mut dyn Disk {
         match self {
             Self::VirtioMmio(disk) => disk,
+            Self::Pl330(disk) => disk,
             Self::VirtioPci(disk) => disk,
             Self::Nvme(disk) => disk,
         }
@@ -37,7 +41,10 @@ impl Disks {
     /// Looks for them.
     pub(super) fn find() -> Result<Self, Problem> {
         let mut disks = Self::default();
-        let found = disks.find_virtio().and_then(|()| disks.find_on_pci());
+        let found = disks
+            .find_virtio()
+            .and_then(|()| disks.find_pl330())
+            .and_then(|()| disks.find_on_pci());
         if let Err(error) = found {
             fail!("looking for disks: {error}");
         }
@@ -54,6 +61,18 @@ impl Disks {
         if let Some((disk, registers)) = virtio::find_mmio()? {
             let name = Name::format(format_args!("virtio-blk on MMIO at {registers:#x}"));
             self.add(Kind::VirtioMmio(disk), name);
+        }
+        Ok(())
+    }
+
+    /// Its disk is memory, on which is what the host puts on disks.
+    fn find_pl330(&mut self) -> Result<(), DiskError> {
+        if let Some((disk, registers)) = pl330::find()? {
+            for (number, block) in disk.blocks().enumerate() {
+                pattern::fill(block, OF_HOST, number);
+            }
+            let name = Name::format(format_args!("memory by a PL330 at {registers:#x}"));
+            self.add(Kind::Pl330(disk), name);
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Disks, and what they need: each moves data by DMA with the operations that its device is served by.
+//! Disks, what stands for one, and what they need: each moves data by DMA with the operations that its device is served by.
 
 pub(crate) mod environment;
 pub(crate) mod nvme;
 pub(crate) mod pci;
+pub(crate) mod pl330;
 pub(crate) mod virtio;
 
 use core::fmt;
@@ -77,6 +78,8 @@ pub(crate) enum DiskError {
     Virtio(virtio_drivers::Error),
     /// The status field of an NVMe command.
     Nvme(u16),
+    /// The fault type of a PL330's channel.
+    Pl330(u32),
     /// It does not answer.
     Timeout,
     /// What the driver cannot do.
@@ -89,6 +92,7 @@ impl fmt::Display for DiskError {
             Self::Dma(error) => write!(f, "DMA: {error}"),
             Self::Virtio(error) => write!(f, "virtio: {error}"),
             Self::Nvme(status) => write!(f, "NVMe: status {status:#x}"),
+            Self::Pl330(fault) => write!(f, "PL330: fault {fault:#x}"),
             Self::Timeout => f.write_str("the device does not answer"),
             Self::Unsupported(what) => f.write_str(what),
         }

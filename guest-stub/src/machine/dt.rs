@@ -59,6 +59,8 @@ pub(crate) struct Facts {
     pub(crate) virtio_mmio: [DmaNode; VIRTIO_SLOTS],
     /// The first host bridge.
     pub(crate) pci: Option<PciHost>,
+    /// The first DMA controller of this kind.
+    pub(crate) pl330: Option<DmaNode>,
     /// Number of CPUs.
     pub(crate) cpus: usize,
     /// Interrupt of the virtual timer.
@@ -85,6 +87,21 @@ static FACTS: Once<Facts> = Once::new();
 #[inline(always)]
 pub(crate) fn facts() -> &'static Facts {
     &FACTS
+}
+
+/// The CPUs that the tree calls the same as `cpu`, a bit each. A vCPU of dom0 is like the CPU with its number.
+pub(crate) fn cpus_like(cpu: u32) -> u64 {
+    let all = || {
+        KEPT.0
+            .all_nodes()
+            .filter(|node| text(*node, "device_type") == Some("cpu"))
+            .map(|node| text(node, "compatible"))
+    };
+    let own = all().nth(cpu as usize);
+    (0..)
+        .zip(all())
+        .filter(|(_, name)| Some(*name) == own)
+        .fold(0, |set, (n, _): (u32, _)| set | 1 << n)
 }
 
 /// Reads the device tree at `address` and maps what it names.
@@ -121,6 +138,11 @@ pub(crate) fn read(address: u64) {
         pci: tree
             .find_compatible(&["pci-host-ecam-generic"])
             .map(pci_host),
+        pl330: tree.find_compatible(&["arm,pl330"]).map(|node| {
+            let node = dma_node(node);
+            mmu::map(node.registers.base, node.registers.size, Kind::Device);
+            node
+        }),
         cpus: tree
             .all_nodes()
             .filter(|node| text(*node, "device_type") == Some("cpu"))

@@ -3,7 +3,7 @@
 
 use super::{Scenario, Selection};
 use crate::demo::{self, Devices};
-use crate::machine::{Cpu, Gic};
+use crate::machine::{Board, Cpu, Gic};
 
 /// The machines: those of `make run`, and others.
 const MACHINES: &[(Gic, Cpu, u32, Devices, Selection)] = &[
@@ -21,6 +21,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 let name = format!("{}-{}", stage.hypervisor, stage.name);
                 let machine = demo::Stage {
                     hypervisor: stage.hypervisor,
+                    board: Board::Virt,
                     gic,
                     cpu: Cpu::A72,
                     cpus: 2,
@@ -41,6 +42,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 let name = format!("{}-{}", stage.hypervisor, stage.name);
                 let machine = demo::Stage {
                     hypervisor: stage.hypervisor,
+                    board: Board::Virt,
                     gic,
                     cpu,
                     cpus,

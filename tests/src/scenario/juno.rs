@@ -8,6 +8,7 @@ use super::pvdisk::Dma;
 use super::{Scenario, Selection, Stage};
 use super::{network, xl_disk};
 use crate::conformance;
+use crate::demo;
 use crate::dom0::Dom0;
 use crate::error::{Result, fail};
 use crate::juno::{Juno, Revision};
@@ -68,6 +69,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         }),
         suite(2, false),
         suite(6, true).on_xenolith_alone(),
+        Scenario::new("juno/demo-pl330", Short, |stage| {
+            let name = format!("{}-{}", stage.hypervisor, stage.name);
+            demo::run(&demo::on_juno(stage.hypervisor), &name, |_| ())
+        })
+        .on_xenolith_alone(),
         // dom0 has one kind of CPU, the guest the other.
         Scenario::new("juno/xl-nvme", Full, |stage| {
             let machine = Machine {
