@@ -38,7 +38,14 @@ impl Dom0 {
     pub fn boot(machine: &Machine, log: &Path) -> Result<Self> {
         let mut machine = machine.clone();
         machine.dom0_args.push_str(" harness");
-        let console = Console::start(&machine, log)?;
+        Self::of(Console::start(&machine, log)?)
+    }
+
+    /// Waits for the agent on a machine that boots.
+    ///
+    /// # Errors
+    /// When userspace is not reached.
+    pub fn of(console: Console) -> Result<Self> {
         let mut dom0 = Self {
             console,
             commands: 0,

@@ -11,6 +11,7 @@ use crate::conformance;
 use crate::demo;
 use crate::dom0::Dom0;
 use crate::error::{Result, fail};
+use crate::guest::{Guest, SOON};
 use crate::juno::{Juno, Revision};
 use crate::machine::{Board, Hypervisor, Kernel, Machine, Payload};
 
@@ -82,6 +83,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             };
             xl_disk::nvme(stage, machine, Dma::Coherent)
         }),
+        Scenario::new("juno/xl-kinds", Full, kinds).on_xenolith_alone(),
     ];
     all.into_iter().map(Scenario::on_a_juno).collect()
 }
@@ -117,6 +119,75 @@ fn boots(stage: &Stage, juno: Juno, kernel: Kernel, cpus: u32, gib: u32) -> Resu
         sees_its_cores(&mut dom0, juno, cpus)?;
     }
     dom0.power_off()
+}
+
+/// xl shows kinds, a guest goes to the one that it is told, and stays with it.
+fn kinds(stage: &Stage) -> Result<()> {
+    let machine = Machine {
+        payload: Payload::Tools,
+        ..machine(stage, PLAIN, 6, 4)
+    };
+    let mut dom0 = stage.boot(&machine)?;
+    expect_bound(
+        &mut dom0,
+        "Domain-0",
+        &["0-1", "0-1", "2-5", "2-5", "2-5", "2-5"],
+    )?;
+    let big = Guest {
+        cpus: 2,
+        config: vec!["cpus = \"0-1\"".to_owned()],
+        ..Guest::new("big")
+    };
+    big.create(&mut dom0)?;
+    expect_cores(&mut dom0, &big, &[A72, A72])?;
+    dom0.run("! xl vcpu-pin big all 2-5")?;
+    dom0.run("xl vcpu-pin big 0 1-2")?;
+    expect_bound(&mut dom0, "big", &["1", "0-1"])?;
+
+    dom0.run("for cpu in 3 4 5; do xl cpupool-cpu-remove Pool-0 $cpu || exit 1; done")?;
+    dom0.run("! xl cpupool-cpu-remove Pool-0 2")?;
+    dom0.run(
+        "printf 'name = \"second\"\\nsched = \"credit2\"\\ncpus = [\"3\", \"4\", \"5\"]\\n' >/etc/xen/second.pool",
+    )?;
+    dom0.run("xl cpupool-create /etc/xen/second.pool")?;
+    dom0.run("! xl cpupool-migrate big second")?;
+    let little = Guest {
+        cpus: 2,
+        config: vec!["pool = \"second\"".to_owned()],
+        ..Guest::new("little")
+    };
+    little.create(&mut dom0)?;
+    expect_cores(&mut dom0, &little, &[A53, A53])?;
+    expect_bound(&mut dom0, "little", &["2-5", "2-5"])?;
+    dom0.run("xl cpupool-migrate little Pool-0")?;
+    expect_cores(&mut dom0, &little, &[A53, A53])?;
+    for guest in [big, little] {
+        dom0.run_within(&format!("xl destroy {}", guest.name), SOON)?;
+        guest.await_gone(&mut dom0)?;
+    }
+    dom0.run("xl cpupool-destroy second")?;
+    dom0.power_off()
+}
+
+/// The CPUs that a domain's vCPUs may run on, as xl shows them.
+fn expect_bound(dom0: &mut Dom0, name: &str, expected: &[&str]) -> Result<()> {
+    let seen = dom0.run(&format!(
+        "xl vcpu-list {name} | awk 'NR > 1 {{ print $7 }}'"
+    ))?;
+    if seen.lines().map(str::trim).eq(expected.iter().copied()) {
+        return Ok(());
+    }
+    let message = format!("{name} may run on {seen:?}, not {expected:?}");
+    Err(dom0.console.failure(&message))
+}
+
+fn expect_cores(dom0: &mut Dom0, guest: &Guest, expected: &[&str]) -> Result<()> {
+    let seen = guest.run(dom0, "sed -n 's/^CPU part.*: //p' /proc/cpuinfo")?;
+    if seen.lines().map(str::trim).eq(expected.iter().copied()) {
+        return Ok(());
+    }
+    let message = format!("{} sees cores {seen:?}, not {expected:?}", guest.name);
+    Err(dom0.console.failure(&message))
 }
 
 /// Each vCPU is of one kind, wherever it runs.
