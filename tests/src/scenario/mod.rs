@@ -28,6 +28,7 @@ mod xl_disk;
 mod xl_end;
 mod xl_life;
 mod xl_net;
+mod xl_options;
 mod xl_sched;
 mod xl_tools;
 
@@ -169,6 +170,7 @@ pub fn all() -> Vec<Scenario> {
         pvdisk::scenarios(),
         xl::scenarios(),
         xl_sched::scenarios(),
+        xl_options::scenarios(),
         xl_tools::scenarios(),
         xl_life::scenarios(),
         xl_end::scenarios(),
