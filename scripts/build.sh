@@ -8,6 +8,13 @@ cd "$(dirname "$0")/.."
 target=aarch64-unknown-none-softfloat
 built=${CARGO_TARGET_DIR:-target}/$target/release
 
+# What the hypervisor says of its build, as in `xl info`: the commit and its date, so that a commit has one image.
+if date=$(TZ=UTC git log -1 --format=%cd --date='format-local:%a %b %e %H:%M:%S UTC %Y' 2>/dev/null); then
+    changed=$(git diff --quiet HEAD || echo -dirty)
+    export XENOLITH_COMPILE_DATE=${XENOLITH_COMPILE_DATE:-$date}
+    export XENOLITH_CHANGESET=${XENOLITH_CHANGESET:-$date git:$(git rev-parse --short=12 HEAD)$changed}
+fi
+
 # image PACKAGE NAME [OPTION...]: builds it, leaves target/NAME.elf and target/NAME.img.
 image() {
     local elf=target/$2.elf img=target/$2.img

@@ -19,6 +19,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         case(Gic::V2, Full, "dump", dumps),
         case(Gic::V3, Full, "console", shows_console_twice),
         case(Gic::V2, Full, "console", shows_console_twice),
+        case(Gic::V3, Full, "vuart", has_vuart),
+        case(Gic::V2, Full, "vuart", has_vuart),
     ]
 }
 
@@ -138,6 +140,37 @@ fn shows_console_twice(dom0: &mut Dom0) -> Result<()> {
     }
     dom0.run("xl destroy demo")?;
     Guest::new("demo").await_gone(dom0)
+}
+
+/// A guest's UART, by which it says more than fits into any queue, and hears a line.
+fn has_vuart(dom0: &mut Dom0) -> Result<()> {
+    let guest = Guest {
+        config: vec!["vuart = \"sbsa_uart\"".to_owned()],
+        ..Guest::new("wired")
+    };
+    guest.create(dom0)?;
+    let name = &guest.name;
+    guest.run(
+        dom0,
+        "stty -F /dev/ttyAMA0 raw -echo; (head -n 1 </dev/ttyAMA0 >/tmp/heard) & :",
+    )?;
+    guest.run(
+        dom0,
+        "for i in $(seq 300); do echo \"line $i of many\"; done >/dev/ttyAMA0",
+    )?;
+    let said = format!("grep -a -c '^line .* of many' /var/log/xen/console/guest-{name}-vuart.log");
+    xl_life::await_that(dom0, "300 lines by its UART", |dom0| {
+        Ok(dom0.run(&format!("{said} || :"))?.trim() == "300")
+    })?;
+    let tty = dom0.run(&format!(
+        "xenstore-read /local/domain/$(xl domid {name})/vuart/0/tty"
+    ))?;
+    dom0.run(&format!("echo from dom0 >{}", tty.trim()))?;
+    xl_life::await_that(dom0, "a line at its UART", |dom0| {
+        Ok(guest.run(dom0, "cat /tmp/heard")?.trim() == "from dom0")
+    })?;
+    dom0.run(&format!("xl destroy {name}"))?;
+    guest.await_gone(dom0)
 }
 
 const PAGE: u64 = 4096;

@@ -87,7 +87,10 @@ const INFO: &[(&str, Rule)] = &[
     ("xen_caps", |v| has(v, "xen-3.0-aarch64")),
     ("platform_params", |v| v == "virt_start=0x0"),
     ("xen_commandline", |v| has(v, "dom0_mem=512M")),
+    ("xen_changeset", |v| !v.is_empty()),
     ("cc_compiler", |v| !v.is_empty()),
+    ("cc_compile_by", |v| !v.is_empty()),
+    ("cc_compile_date", |v| !v.is_empty()),
     ("build_id", |v| v.len() == 40 && is_hex(v)),
 ];
 
