@@ -25,6 +25,7 @@ mod xl_disk;
 mod xl_end;
 mod xl_life;
 mod xl_net;
+mod xl_options;
 mod xl_tools;
 
 use std::path::PathBuf;
@@ -152,6 +153,7 @@ pub fn all() -> Vec<Scenario> {
         network::scenarios(),
         pvdisk::scenarios(),
         xl::scenarios(),
+        xl_options::scenarios(),
         xl_tools::scenarios(),
         xl_life::scenarios(),
         xl_end::scenarios(),

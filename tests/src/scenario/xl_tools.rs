@@ -94,6 +94,11 @@ const INFO: &[(&str, Rule)] = &[
     ("build_id", |v| v.len() == 40 && is_hex(v)),
 ];
 
+/// True for a vCPU of dom0's where `dom0_vcpus_pin` keeps each on the CPU of its number.
+fn is_pinned(row: &[&str], number: &str) -> bool {
+    row.first() == Some(&"Domain-0") && row.get(6) == Some(&number)
+}
+
 fn has(text: &str, word: &str) -> bool {
     text.split_whitespace().any(|w| w == word)
 }
@@ -225,7 +230,8 @@ fn domains(dom0: &mut Dom0, guest: &Guest) -> Result<()> {
             && row.get(2) == Some(&number)
             && row.get(3).is_some_and(|cpu| ["0", "1"].contains(cpu))
             && row.get(4).is_some_and(|word| is_state(word, "rbp"))
-            && row.get(6..) == Some(&["all", "/", "all"]);
+            && (row.get(6) == Some(&"all") || is_pinned(row, number))
+            && row.get(7..) == Some(&["/", "all"]);
         expect(dom0, fine, "number, CPU, state, affinity", &vcpus)?;
     }
     let shares = dom0.run("xl sched-credit2")?;
