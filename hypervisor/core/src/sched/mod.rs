@@ -73,7 +73,6 @@ pub struct SchedState {
     place: AtomicU8,
     home: AtomicU32,
     weight: AtomicU32,
-    pinned: AtomicBool,
     /// The CPUs it may run on, and those it likes.
     affinity: CpuSet,
     preference: CpuSet,
@@ -89,7 +88,6 @@ impl SchedState {
             place: AtomicU8::new(Place::Out as u8),
             home: AtomicU32::new(home.0),
             weight: AtomicU32::new(DEFAULT_WEIGHT),
-            pinned: AtomicBool::new(false),
             affinity: CpuSet::all(),
             preference: CpuSet::all(),
             vruntime: AtomicU64::new(0),
@@ -99,7 +97,8 @@ impl SchedState {
 
     /// Keeps the vCPU at home (`dom0_vcpus_pin`).
     pub fn pin(&self) {
-        self.pinned.store(true, Ordering::Relaxed);
+        let home = 1u128.checked_shl(self.home().0).unwrap_or(0);
+        self.affinity.set(home);
     }
 
     /// Sets pause flags. If the vCPU may be running elsewhere, kick its home after.
@@ -443,9 +442,6 @@ impl Scheduler {
     }
 
     fn find_idle(&self, vcpu: &Vcpu) -> Option<CpuId> {
-        if vcpu.sched.pinned.load(Ordering::Relaxed) {
-            return None;
-        }
         let allowed = self.online().filter(|&c| vcpu.sched.affinity.contains(c));
         allowed.into_iter().find(|c| {
             self.cpus

@@ -138,12 +138,9 @@ impl RunQueue {
         Some(self.ready.swap_remove(at))
     }
 
-    /// Takes out a ready vCPU that CPU `to` may run: not pinned, its registers saved.
+    /// Takes out a ready vCPU that may run on CPU `to`, its registers saved.
     pub(super) fn give_away(&mut self, to: CpuId) -> Option<Arc<Vcpu>> {
-        let free = |v: &Arc<Vcpu>| {
-            let bound = v.sched.pinned.load(Ordering::Relaxed) || !v.sched.affinity.contains(to);
-            !self.is_loaded(v) && !bound
-        };
+        let free = |v: &Arc<Vcpu>| !self.is_loaded(v) && v.sched.affinity.contains(to);
         let at = self.ready.iter().position(free)?;
         Some(self.ready.swap_remove(at))
     }
