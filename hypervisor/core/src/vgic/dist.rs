@@ -34,16 +34,20 @@ impl Vgic {
     }
 
     /// The physical interrupt linked to `intid` fired, and EL2 acknowledged it but did not
-    /// deactivate it. For a PPI: on the CPU that runs `vcpu`.
-    pub fn hw_fired(&self, intid: u32, vcpu: Option<u32>, notify: &dyn VcpuNotify) {
+    /// deactivate it. For a PPI: on the CPU that runs `vcpu`. False if it is not linked
+    /// any more: the caller deactivates it, since nobody else will.
+    pub fn hw_fired(&self, intid: u32, vcpu: Option<u32>, notify: &dyn VcpuNotify) -> bool {
+        let mut taken = false;
         self.update_home(vcpu.unwrap_or(0), intid, notify, |irq, home| {
             if irq.has(LINKED) {
                 irq.fire();
                 if intid < NR_PRIVATE {
                     home.state.ppi_fired(irq.pintid());
                 }
+                taken = true;
             }
         });
+        taken
     }
 
     /// A write of `ICC_SGI1R_EL1` by `by_vcpu` (GICv3).
