@@ -32,7 +32,8 @@ impl Inner {
     }
 }
 
-/// `EVTCHNOP_alloc_unbound` on `d`: a port that `remote` may bind to. `ENOSPC` when all are taken.
+/// `EVTCHNOP_alloc_unbound` on `d`: a port that `remote` may bind to. `ENOSPC` when all are taken,
+/// `ENOMEM` when memory is short; so do all that open a port.
 pub fn alloc_unbound(d: &dyn EventDomain, remote: DomId) -> Result<u32, Errno> {
     let state = State::Unbound(remote);
     d.events().lock().allocate(d, state, 0, Consumer::Guest)

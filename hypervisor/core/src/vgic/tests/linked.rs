@@ -226,7 +226,7 @@ fn unlinked_while_active() {
     assert!(!line.active && !line.enabled);
     r.exit();
     r.eoi();
-    // Another CPU had it already: it is left for that one to deactivate.
+    // It came too late for the link: who took it is told to deactivate it.
     assert!(!r.vgic.hw_fired(SPI, None, &r.told));
     assert_eq!(r.ack(), None);
 }
