@@ -239,7 +239,7 @@ impl Machine {
         if !same {
             if let Some(old) = this.loaded.take() {
                 let domain = old.domain.upgrade().unwrap();
-                domain.vgic.unload(old.id, &mut this.lrs, &*domain);
+                domain.vgic.unload(old.id, &mut this.lrs, None, &*domain);
                 assert!(this.lrs.lr.iter().all(|lr| lr >> STATE_SHIFT == 0));
                 self.sys.sched.set_loaded(CpuId(cpu as u32), None);
             }
