@@ -6,7 +6,7 @@ use hv_core::addr::DomId;
 use hv_core::console::{Input, Target};
 use hv_core::current::Current;
 use hv_core::domain::{Domain, PPI_VIRT_TIMER};
-use hv_core::{event, timer};
+use hv_core::timer;
 use platform::gic::Ack;
 use xen_abi::xen::VIRQ_CONSOLE;
 
@@ -62,7 +62,8 @@ fn dispatch(ack: &Ack, loaded: Option<(&Domain, u32)>, handled: &mut Handled) {
             // Stays active: the guest deactivates it through its list register.
             if let Some((domain, vcpu)) = loaded {
                 percpu::this().vtimer_active.set(true);
-                return domain.vgic.hw_fired(PPI_VIRT_TIMER, Some(vcpu), domain);
+                domain.vgic.hw_fired(PPI_VIRT_TIMER, Some(vcpu), domain);
+                return;
             }
         }
         n if Some(n) == irqs.uart => {
@@ -78,13 +79,18 @@ fn dispatch(ack: &Ack, loaded: Option<(&Domain, u32)>, handled: &mut Handled) {
 
 /// A device's interrupt: its domain's, which deactivates it.
 fn device(intid: u32) {
+    let mut taken = false;
     let owned = machine::try_system().is_some_and(|sys| {
         sys.with_irq_owner(intid, |domain| {
-            domain.vgic.hw_fired(intid, None, &**domain);
+            taken = domain.vgic.hw_fired(intid, None, &**domain);
         })
     });
+    let gic = &machine::get().gic;
     if !owned {
-        machine::get().gic.disable(intid);
+        gic.disable(intid);
+    }
+    if !taken {
+        gic.set_active(intid, false);
     }
 }
 
@@ -98,8 +104,8 @@ fn console_input() -> bool {
         Input::Switch => switch_input(),
         Input::Nothing => {}
     });
-    if for_dom0 && let Some(domain) = machine::try_system().and_then(|sys| sys.domains.hardware()) {
-        event::raise_virq(&*domain, VIRQ_CONSOLE);
+    if for_dom0 && let Some(sys) = machine::try_system() {
+        sys.raise_virq(VIRQ_CONSOLE);
     }
     all
 }

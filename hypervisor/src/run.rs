@@ -259,14 +259,12 @@ fn unload(cpu: &PerCpu, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<V
     context.sys.hcr_el2 = mrs!("hcr_el2");
     context::save(&mut context.sys, &mut context.fp);
     el2::switch_vdisr(&mut context.sys.vdisr_el2, 0);
-    domain.vgic.unload(vcpu.id, &mut Lrs(gic), &**domain);
+    let low = context.sys.cntv_ctl_el0 & timer::ISTATUS == 0;
+    let withdrawn = low.then_some(PPI_VIRT_TIMER);
+    domain
+        .vgic
+        .unload(vcpu.id, &mut Lrs(gic), withdrawn, &**domain);
     gic.write_hcr(0);
-    if context.sys.cntv_ctl_el0 & timer::ISTATUS == 0 {
-        // The timer withdrew an interrupt that the guest has not taken.
-        domain
-            .vgic
-            .set_line(Some(vcpu.id), PPI_VIRT_TIMER, false, &**domain);
-    }
     let mut state = VirtualState::default();
     gic.save_virtual(&mut state);
     context.sys.ich_vmcr_el2 = state.vmcr;

@@ -224,8 +224,9 @@ fn dumps(dom0: &mut Dom0) -> Result<()> {
     let pages = memory.length / PAGE;
     // Of pages that are not there the number is all ones.
     let listed = format!(
-        "od -A n -v -t x8 -w8 -j {} -N {} /root/core | grep -v ffffffffffffffff >/tmp/frames; sort -c /tmp/frames; \
-         echo sorted $?; head -n 3 /tmp/frames; wc -l </tmp/frames",
+        "od -A n -v -t x8 -w8 -j {} -N {} /root/core >/tmp/all; echo all $(wc -l </tmp/all); \
+         grep -v ffffffffffffffff /tmp/all >/tmp/frames; [ \"$(sort -u /tmp/frames | sha256sum)\" = \"$(sha256sum </tmp/frames)\" ]; echo sorted $?; \
+         head -n 3 /tmp/frames; wc -l </tmp/frames; rm /tmp/all",
         frames.offset, frames.length
     );
     let listed = dom0.run_within(&listed, LONG)?;
@@ -249,6 +250,10 @@ fn dumps(dom0: &mut Dom0) -> Result<()> {
             "128 MiB and special pages",
         ),
         (frames.length == 8 * pages, "a frame number for each page"),
+        (
+            listed.contains(&format!("all {pages}\n")),
+            "each can be read",
+        ),
         (listed.contains("sorted 0"), "in ascending order"),
         (size >= frames.offset + 8 * pages, "and the file has it all"),
     ];

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use super::disk::{NVME, attach, wait_for};
-use super::pvdisk::{Dma, NOT_COHERENT, ONE_AT_A_TIME};
+use super::pvdisk::{BY_HYPERCALL, Dma, NOT_COHERENT, ONE_AT_A_TIME};
 use super::{Scenario, Selection, Stage};
 use crate::apt::sha256;
 use crate::device_tree::{appended, edited};
@@ -62,8 +62,9 @@ pub(super) fn nvme(stage: &Stage, mut machine: Machine, dma: Dma) -> Result<()> 
     content.resize(2 * PART, 0);
     write_whole(&image, &content)?;
 
-    // As in `pvdisk`, for QEMU's NVMe.
-    machine.hypervisor_args.push_str(" dom0_max_vcpus=1");
+    // As in `pvdisk`: one vCPU for QEMU's NVMe.
+    let arguments = format!(" dom0_max_vcpus=1 {BY_HYPERCALL}");
+    machine.hypervisor_args.push_str(&arguments);
     attach(&mut machine, NVME, &image);
     if dma == Dma::NonCoherent {
         // A tree that is edited is not given dom0's command line again.

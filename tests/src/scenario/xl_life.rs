@@ -204,6 +204,30 @@ pub(super) struct Held {
     counters: String,
 }
 
+impl Held {
+    /// The same with each number of dom0's tables and of free pages replaced by their sum.
+    pub(super) fn but_for_tables(&self) -> Self {
+        let number = |word: &str| {
+            let mut words = self.counters.split_whitespace();
+            let found = words.find(|w| *w == word).and_then(|_| words.next());
+            found.and_then(|w| w.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let (free, tables) = (number("pages"), number("tables"));
+        let counters = self
+            .counters
+            .replacen(
+                &format!("free pages {free}"),
+                &format!("{}", free + tables),
+                1,
+            )
+            .replacen(&format!("tables {tables}"), "", 1);
+        Self {
+            free_mib: self.free_mib.clone(),
+            counters,
+        }
+    }
+}
+
 /// Domains that are created and destroyed at once, one after the other.
 fn cycles(stage: &Stage, gic: Gic, count: u32) -> Result<()> {
     let mut dom0 = stage.boot(&stage.with_tools(gic))?;

@@ -474,6 +474,10 @@ impl EventDomain for Domain {
         self.crash("it kept a shared word changing");
     }
 
+    fn may_grow(&self) -> bool {
+        self.sys.frames.may_grow(self.id)
+    }
+
     fn xen_event(&self, port: u32) {
         if let Some(uart) = self.uart.get() {
             uart.served(port, &self.vgic, self);

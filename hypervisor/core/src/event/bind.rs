@@ -19,24 +19,31 @@ fn check_vcpu(d: &dyn EventDomain, vcpu: u32) -> Result<(), Errno> {
 }
 
 impl Inner {
-    fn allocate(&mut self, state: State, vcpu: u32, consumer: Consumer) -> Result<u32, Errno> {
-        let port = self.next_free()?;
+    fn allocate(
+        &mut self,
+        d: &dyn EventDomain,
+        state: State,
+        vcpu: u32,
+        consumer: Consumer,
+    ) -> Result<u32, Errno> {
+        let port = self.next_free(d)?;
         self.ports.open_as(port, state, vcpu, consumer);
         Ok(port)
     }
 }
 
-/// `EVTCHNOP_alloc_unbound` on `d`: a port that `remote` may bind to. `ENOSPC` when all are taken.
+/// `EVTCHNOP_alloc_unbound` on `d`: a port that `remote` may bind to. `ENOSPC` when all are taken,
+/// `ENOMEM` when memory is short; so do all that open a port.
 pub fn alloc_unbound(d: &dyn EventDomain, remote: DomId) -> Result<u32, Errno> {
     let state = State::Unbound(remote);
-    d.events().lock().allocate(state, 0, Consumer::Guest)
+    d.events().lock().allocate(d, state, 0, Consumer::Guest)
 }
 
 /// A port of `d` that `remote` may bind to and whose events go to [`EventDomain::xen_event`]. The
 /// guest cannot touch it.
 pub fn alloc_xen(d: &dyn EventDomain, remote: DomId) -> Result<u32, Errno> {
     let state = State::Unbound(remote);
-    d.events().lock().allocate(state, 0, Consumer::Xen)
+    d.events().lock().allocate(d, state, 0, Consumer::Xen)
 }
 
 /// `EVTCHNOP_bind_interdomain`: connects a new port of `local` to `remote_port`, which must be
@@ -49,7 +56,7 @@ pub fn bind_interdomain(
 ) -> Result<u32, Errno> {
     let (ours, theirs) = (local.events(), remote.events());
     let mut pair = ours.inner.lock_pair(&theirs.inner);
-    let port = pair.first().next_free()?;
+    let port = pair.first().next_free(&**local)?;
     let far = pair.second();
     let remote_port = far.check(remote_port)?;
     let far_dying = far.dying;
@@ -86,7 +93,7 @@ pub fn bind_virq(d: &dyn EventDomain, virq: u32, vcpu: u32) -> Result<u32, Errno
     if *inner.virq_slot(virq, vcpu).ok_or(Errno::NoEnt)? != 0 {
         return Err(Errno::Exist);
     }
-    let port = inner.allocate(State::Virq(virq), vcpu, Consumer::Guest)?;
+    let port = inner.allocate(d, State::Virq(virq), vcpu, Consumer::Guest)?;
     if let Some(slot) = inner.virq_slot(virq, vcpu) {
         *slot = port;
     }
@@ -98,7 +105,7 @@ pub fn bind_ipi(d: &dyn EventDomain, vcpu: u32) -> Result<u32, Errno> {
     check_vcpu(d, vcpu)?;
     d.events()
         .lock()
-        .allocate(State::Ipi, vcpu, Consumer::Guest)
+        .allocate(d, State::Ipi, vcpu, Consumer::Guest)
 }
 
 impl Inner {

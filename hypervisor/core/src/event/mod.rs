@@ -69,6 +69,8 @@ pub trait EventDomain: Send + Sync {
     fn wake_pollers(&self, port: u32);
     /// The guest keeps a shared word changing so that the hypervisor cannot write it: crash it.
     fn starved(&self);
+    /// True if the domain's calls may take more memory.
+    fn may_grow(&self) -> bool;
     /// An event arrived on a port whose consumer is the hypervisor.
     fn xen_event(&self, port: u32);
 }
@@ -180,14 +182,14 @@ impl Inner {
         Ok(nospec::confine(port as usize, known as usize) as u32)
     }
 
-    /// The number the next allocation gets. Allocates a bucket for it, not the port.
-    fn next_free(&mut self) -> Result<u32, Errno> {
+    /// The number the next allocation for `d` gets. Allocates a bucket for it, not the port.
+    fn next_free(&mut self, d: &dyn EventDomain) -> Result<u32, Errno> {
         if self.dying {
             return Err(Errno::Inval);
         }
         let limit = self.port_limit();
         let fifo = self.fifo.as_ref();
-        self.ports
-            .next_free(limit, |port| fifo.is_some_and(|f| f.is_linked(port)))
+        let busy = |port| fifo.is_some_and(|f| f.is_linked(port));
+        self.ports.next_free(limit, busy, || d.may_grow())
     }
 }

@@ -159,11 +159,12 @@ impl Ports {
 
     /// The lowest free number that is below `limit` and not `busy`; its bucket exists on return.
     /// Looks at a bounded number of busy ones: if a guest leaves more than that, the number may
-    /// not be the lowest. `ENOSPC` without one.
+    /// not be the lowest. `ENOSPC` without one, `ENOMEM` if it takes memory that it may not have.
     pub(super) fn next_free(
         &mut self,
         limit: u32,
         busy: impl Fn(u32) -> bool,
+        may_grow: impl FnOnce() -> bool,
     ) -> Result<u32, Errno> {
         let end = limit.min(self.max.saturating_add(1));
         self.unpark(&busy);
@@ -173,6 +174,9 @@ impl Ports {
         }
         if found < self.count() {
             return Ok(found);
+        }
+        if !may_grow() {
+            return Err(Errno::NoMem);
         }
         self.grow()?;
         Ok(found)

@@ -57,6 +57,7 @@ pub(super) struct TestDomain {
     pub(super) polled: Mutex<Vec<u32>>,
     pub(super) xen: Mutex<Vec<u32>>,
     pub(super) starved: AtomicBool,
+    pub(super) may_grow: AtomicBool,
 }
 
 impl TestDomain {
@@ -69,6 +70,7 @@ impl TestDomain {
             polled: Mutex::default(),
             xen: Mutex::default(),
             starved: AtomicBool::new(false),
+            may_grow: AtomicBool::new(true),
         })
     }
 
@@ -94,6 +96,9 @@ impl EventDomain for TestDomain {
     }
     fn starved(&self) {
         self.starved.store(true, SeqCst);
+    }
+    fn may_grow(&self) -> bool {
+        self.may_grow.load(SeqCst)
     }
     fn xen_event(&self, port: u32) {
         assert_unlocked();

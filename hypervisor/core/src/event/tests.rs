@@ -519,15 +519,31 @@ fn dump_writes_with_the_lock_free() {
     assert!(out.1 >= 3);
 }
 
+/// Ports take memory of the hypervisor's: a guest gets no more of it when it is short.
+#[test]
+fn no_more_ports_without_memory_to_spare() {
+    let (a, _) = pair();
+    let d = &*a.domain;
+    assert_eq!(alloc_unbound(d, D2), Ok(1));
+    d.may_grow.store(false, SeqCst);
+    assert!((2..64).all(|n| alloc_unbound(d, D2) == Ok(n)));
+    assert_eq!(alloc_unbound(d, D2), Err(Errno::NoMem));
+    assert_eq!(bind_ipi(d, 0), Err(Errno::NoMem));
+    assert_eq!(bind_virq(d, VIRQ_DOM_EXC, 0), Err(Errno::NoMem));
+    d.may_grow.store(true, SeqCst);
+    assert_eq!(bind_virq(d, VIRQ_DOM_EXC, 0), Ok(64));
+}
+
 #[test]
 fn allocation_passes_over_busy_numbers() {
     let mut ports = Ports::new(130);
-    assert_eq!(ports.next_free(4096, |_| false), Ok(1));
-    assert_eq!(ports.next_free(4096, |p| p < 70), Ok(64));
-    assert_eq!(ports.next_free(4096, |p| p < 70), Ok(70));
-    assert_eq!(ports.next_free(64, |p| p < 64), Err(Errno::NoSpc));
-    assert_eq!(ports.next_free(4096, |_| true), Ok(128));
-    assert_eq!(ports.next_free(4096, |_| true), Err(Errno::NoSpc));
+    assert_eq!(ports.next_free(4096, |_| false, || true), Ok(1));
+    assert_eq!(ports.next_free(4096, |p| p < 70, || true), Ok(64));
+    assert_eq!(ports.next_free(4096, |p| p < 70, || true), Ok(70));
+    assert_eq!(ports.next_free(64, |p| p < 64, || true), Err(Errno::NoSpc));
+    assert_eq!(ports.next_free(4096, |_| true, || false), Err(Errno::NoMem));
+    assert_eq!(ports.next_free(4096, |_| true, || true), Ok(128));
+    assert_eq!(ports.next_free(4096, |_| true, || true), Err(Errno::NoSpc));
     assert_eq!(ports.count(), 192);
 }
 
@@ -538,7 +554,7 @@ fn allocation_looks_at_few_busy_numbers() {
     use core::cell::Cell;
     let mut ports = Ports::new(131_071);
     let open = |ports: &mut Ports, busy: &dyn Fn(u32) -> bool| {
-        let port = ports.next_free(131_072, busy).unwrap();
+        let port = ports.next_free(131_072, busy, || true).unwrap();
         ports.open_as(port, State::Ipi, 0, Consumer::Guest);
         port
     };

@@ -247,6 +247,7 @@ fn idle_cpus_steal_what_is_not_pinned() {
     let cpus = Cpus::new(2);
     let (a, b, c) = (cpus.vcpu(0), cpus.vcpu(0), cpus.vcpu(0));
     b.sched.pin();
+    assert_eq!(b.sched.affinity(), 0b1, "as a toolstack sees it");
     for vcpu in [&a, &b, &c] {
         cpus.wake(vcpu);
     }

@@ -124,6 +124,21 @@ impl<'a> Home<'a> {
         }
     }
 
+    /// Forgets the private interrupt `intid` if it came from a physical one, unless it is active, and
+    /// deactivates the physical one. Only after [`Self::fold`].
+    fn withdraw(&mut self, intid: u32) {
+        let Some(cell) = self.cpu.private.get(intid as usize) else {
+            return;
+        };
+        let mut irq = cell.get();
+        if irq.has(PHYS) {
+            irq.clear_pending();
+            self.settle(intid as u16, &mut irq);
+            cell.put(irq);
+            self.release_ppis();
+        }
+    }
+
     /// Deactivates private physical interrupts, here on the CPU they belong to.
     fn release_ppis(&mut self) {
         let mut mask = core::mem::take(&mut self.state.release_ppis);
@@ -162,9 +177,18 @@ impl<'a> Home<'a> {
         self.state.hcr
     }
 
-    /// Takes everything back: the list registers go to another vCPU.
-    pub(super) fn unload(&mut self, lrs: &mut impl ListRegisters, moved: &mut Moved) {
+    /// Takes everything back: the list registers go to another vCPU. `withdrawn` is a linked private
+    /// interrupt whose line is low.
+    pub(super) fn unload(
+        &mut self,
+        lrs: &mut impl ListRegisters,
+        withdrawn: Option<u32>,
+        moved: &mut Moved,
+    ) {
         let before = self.fold(lrs, moved);
+        if let Some(intid) = withdrawn {
+            self.withdraw(intid);
+        }
         self.state.hcr = HcrBits::empty();
         self.clear(lrs, before);
     }

@@ -10,16 +10,11 @@ use core::sync::atomic::Ordering;
 /// Injection.
 impl Vgic {
     /// Sets the line of an emulated device: an SPI, or a PPI of a vCPU. A level-sensitive interrupt
-    /// is pending while its line is high, an edge-triggered one once for each rise.
-    ///
-    /// For a linked interrupt only a low line means something: the device withdrew, so that one
-    /// that fired and was not acknowledged yet is forgotten.
+    /// is pending while its line is high, an edge-triggered one once for each rise. Not for a linked
+    /// interrupt.
     pub fn set_line(&self, vcpu: Option<u32>, intid: u32, level: bool, notify: &dyn VcpuNotify) {
         self.update(vcpu.unwrap_or(0), intid, notify, |irq| {
             if irq.has(LINKED) {
-                if !level && irq.has(PHYS) {
-                    irq.clear_pending();
-                }
                 return;
             }
             let rise = level && !irq.has(LINE);
@@ -34,16 +29,20 @@ impl Vgic {
     }
 
     /// The physical interrupt linked to `intid` fired, and EL2 acknowledged it but did not
-    /// deactivate it. For a PPI: on the CPU that runs `vcpu`.
-    pub fn hw_fired(&self, intid: u32, vcpu: Option<u32>, notify: &dyn VcpuNotify) {
+    /// deactivate it. For a PPI: on the CPU that runs `vcpu`. False if it is not linked
+    /// any more: the caller deactivates it, since nobody else will.
+    pub fn hw_fired(&self, intid: u32, vcpu: Option<u32>, notify: &dyn VcpuNotify) -> bool {
+        let mut taken = false;
         self.update_home(vcpu.unwrap_or(0), intid, notify, |irq, home| {
             if irq.has(LINKED) {
                 irq.fire();
                 if intid < NR_PRIVATE {
                     home.state.ppi_fired(irq.pintid());
                 }
+                taken = true;
             }
         });
+        taken
     }
 
     /// A write of `ICC_SGI1R_EL1` by `by_vcpu` (GICv3).
@@ -184,10 +183,19 @@ impl Vgic {
 
     /// Takes everything out of the list registers: another vCPU gets them. The next
     /// [`Self::enter`], for which this leaves it dirty, loads them again.
-    pub fn unload(&self, vcpu: u32, lrs: &mut impl ListRegisters, notify: &dyn VcpuNotify) {
+    ///
+    /// `withdrawn` is a linked PPI whose line is low: one that fired and that the guest has not
+    /// acknowledged is forgotten, and its physical interrupt deactivated here, where it is active.
+    pub fn unload(
+        &self,
+        vcpu: u32,
+        lrs: &mut impl ListRegisters,
+        withdrawn: Option<u32>,
+        notify: &dyn VcpuNotify,
+    ) {
         let mut moved = Moved::new();
         self.at_home(vcpu, |home| {
-            home.unload(lrs, &mut moved);
+            home.unload(lrs, withdrawn, &mut moved);
             home.cpu.set_dirty(true);
         });
         self.settle_moved(vcpu, &moved, notify);

@@ -140,12 +140,12 @@ pub(super) fn bind_irq(
     if taken || domain.is_dying() || !cur.sys.irq_owners.give(intid, domain.id) {
         return Err(Errno::Busy);
     }
-    cur.sys.hw.irq_route(intid, cur.sys.hw.this_cpu());
     if !domain.vgic.link_hw(intid, intid, &**domain) {
         // It has no such SPI.
         cur.sys.irq_owners.return_one(intid, domain.id);
         return Err(Errno::Inval);
     }
+    cur.sys.hw.irq_route(intid, cur.sys.hw.this_cpu());
     Ok(Answer::Done)
 }
 

@@ -10,8 +10,9 @@ use xen_abi::domctl::GetDomainInfo;
 use xen_abi::errno::Errno;
 use xen_abi::sysctl::GetDomainInfoList;
 
-/// Domains described in one call, at most: a tool asks again from the last one on.
-const MOST: u32 = 64;
+/// Domains described in one call, at most: what libxl asks for. A tool that gets fewer than it has
+/// room for takes them for all there are.
+const MOST: u32 = 1024;
 
 /// `XEN_SYSCTL_getdomaininfolist`: those from a number on, in rising order.
 pub(super) fn list(cur: &Current<'_>, arg: &mut Payload) -> Result<(), Errno> {

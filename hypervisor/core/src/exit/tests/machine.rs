@@ -198,7 +198,9 @@ impl Machine {
                 .vgic
                 .set_line(Some(vcpu), intid, self.dice.one_in(2), &**domain),
             2 | 3 => domain.vgic.pulse(Some(vcpu), intid, &**domain),
-            4 => domain.vgic.hw_fired(intid, Some(vcpu), &**domain),
+            4 => {
+                domain.vgic.hw_fired(intid, Some(vcpu), &**domain);
+            }
             5 => drop(domain.vgic.link_hw(intid, intid, &**domain)),
             6 => domain.vgic.unlink_hw(intid, &**domain),
             _ => crate::event::raise_virq(&**domain, self.dice.below(24) as u32),
@@ -242,7 +244,7 @@ impl Machine {
         if !same {
             if let Some(old) = this.loaded.take() {
                 let domain = old.domain.upgrade().unwrap();
-                domain.vgic.unload(old.id, &mut this.lrs, &*domain);
+                domain.vgic.unload(old.id, &mut this.lrs, None, &*domain);
                 assert!(this.lrs.lr.iter().all(|lr| lr >> STATE_SHIFT == 0));
                 old.sched.set_loaded(None);
             }

@@ -56,7 +56,7 @@ impl Rig {
     fn take(&mut self) -> bool {
         let spi = self.phys.ack(PINTID);
         if spi {
-            self.vgic.hw_fired(SPI, None, &self.told);
+            assert!(self.vgic.hw_fired(SPI, None, &self.told));
         }
         let ppi = self.phys.ack(TIMER);
         if ppi {
@@ -220,13 +220,14 @@ fn unlinked_while_active() {
     let mut r = Rig::new();
     r.edge();
     assert_eq!(r.ack(), Some(SPI));
-    r.vgic.unload(0, &mut r.cpu, &r.told);
+    r.vgic.unload(0, &mut r.cpu, None, &r.told);
     r.vgic.unlink_all(&r.told);
     let line = *r.phys.irq(PINTID);
     assert!(!line.active && !line.enabled);
     r.exit();
     r.eoi();
-    r.vgic.hw_fired(SPI, None, &r.told);
+    // It came too late for the link: who took it is told to deactivate it.
+    assert!(!r.vgic.hw_fired(SPI, None, &r.told));
     assert_eq!(r.ack(), None);
 }
 
@@ -236,7 +237,7 @@ fn the_timer_follows_its_vcpu() {
     r.phys.irq(TIMER).level = true;
     assert!(r.take());
     assert_eq!(r.ack(), Some(TIMER));
-    r.vgic.unload(0, &mut r.cpu, &r.told);
+    r.vgic.unload(0, &mut r.cpu, None, &r.told);
     assert!(r.vgic.ppi_hw_active(0, TIMER));
     *r.phys.irq(TIMER) = Default::default(); // the switch clears it
     r.phys.on_cpu(1);
@@ -259,11 +260,29 @@ fn the_timer_withdraws() {
     let mut r = Rig::new();
     r.phys.irq(TIMER).level = true;
     assert!(r.take());
-    r.vgic.unload(0, &mut r.cpu, &r.told);
-    assert!(r.vgic.ppi_hw_active(0, TIMER));
-    r.vgic.set_line(Some(0), TIMER, false, &r.told);
+    r.vgic.unload(0, &mut r.cpu, None, &r.told);
+    assert!(r.vgic.ppi_hw_active(0, TIMER), "it waits for its vCPU");
+    r.exit();
+    r.phys.irq(TIMER).level = false;
+    r.vgic.unload(0, &mut r.cpu, Some(TIMER), &r.told);
     assert!(!r.vgic.ppi_hw_active(0, TIMER));
     assert!(!r.vgic.has_deliverable(0));
+    r.phys.irq(TIMER).level = true;
+    assert!(r.take(), "the CPU's next vCPU gets its own");
+}
+
+#[test]
+fn a_timer_that_was_acknowledged_does_not_withdraw() {
+    let mut r = Rig::new();
+    r.phys.irq(TIMER).level = true;
+    assert!(r.take());
+    assert_eq!(r.ack(), Some(TIMER));
+    r.phys.irq(TIMER).level = false;
+    r.vgic.unload(0, &mut r.cpu, Some(TIMER), &r.told);
+    assert!(r.vgic.ppi_hw_active(0, TIMER) && r.phys.irq(TIMER).active);
+    r.exit();
+    r.eoi();
+    assert!(!r.phys.irq(TIMER).active);
 }
 
 #[test]

@@ -254,7 +254,14 @@ impl World {
         }
         self.phys.on_cpu(cpu as u32);
         if let Some(old) = self.on[cpu].take() {
-            self.vgic.unload(old, &mut self.cpus[cpu], &self.told);
+            let low = !self.timers[old as usize];
+            self.vgic.sync(old, &mut self.cpus[cpu]);
+            if low && self.vgic.ppi_hw_active(old, TIMER) {
+                self.owed.remove(&(old, TIMER, 0));
+            }
+            let withdrawn = low.then_some(TIMER);
+            self.vgic
+                .unload(old, &mut self.cpus[cpu], withdrawn, &self.told);
             assert_eq!(self.cpus[cpu].shown(), []);
             assert_eq!(
                 self.phys.irq(TIMER).active,

@@ -36,7 +36,7 @@ fn guest(vgic: &Vgic, vcpu: u32, stop: &AtomicBool, taken: &[AtomicU32]) {
             None => thread::yield_now(),
         }
     }
-    vgic.unload(vcpu, &mut cpu, &Polling);
+    vgic.unload(vcpu, &mut cpu, None, &Polling);
 }
 
 #[test]
