@@ -24,6 +24,7 @@ use hv_core::domain::create::{GuestGic, GuestHardware};
 use hv_core::domain::{PPI_PHYS_TIMER, PPI_VIRT_TIMER};
 use hv_core::frame::Frames;
 use hv_core::hw::DirectMap;
+use hv_core::keys::Showing;
 use hv_core::p2m::{Stage2Geometry, VmidAllocator};
 use hv_core::sched::Scheduler;
 use hv_core::sync::Lock;
@@ -353,6 +354,7 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         domains: Domains::new(),
         irq_owners: IrqOwners::new(),
         virqs: GlobalVirqs::new(),
+        typed: Showing::none(),
         params: Lock::new(Params::of(&options)),
         sched,
         timers: Timers::new(machine.cpus.len()),

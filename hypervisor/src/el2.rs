@@ -11,6 +11,7 @@ use hv_core::cpu::errata::{self, Workarounds};
 use hv_core::cpu::midr::Midr;
 use hv_core::cpu::speculation::{self, Plan};
 use hv_core::hw::{CacheOp, El1Reg, Hw, SystemOp};
+use hv_core::keys::At;
 use hv_core::trap::smccc::{Mitigation, Mitigations};
 use platform::psci::{Psci, Workaround};
 
@@ -309,8 +310,8 @@ impl Hw for El2 {
         console::clear_log();
     }
 
-    fn debug_key(&self, key: u8) {
-        keys::handle(key);
+    fn debug_key(&self, key: u8, from: Option<At>) -> Option<At> {
+        keys::show(key, from)
     }
 
     fn system(&self, op: SystemOp) -> ! {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Physical interrupts, taken one after another when a guest was left for one or a CPU idles.
 
-use crate::{console, keys, machine, panic, percpu};
+use crate::{console, machine, panic, percpu};
 use hv_core::addr::DomId;
 use hv_core::console::{Input, Target};
 use hv_core::current::Current;
@@ -100,7 +100,11 @@ fn console_input() -> bool {
     let all = console::receive(&mut |input| match input {
         Input::Dom0 => for_dom0 = true,
         Input::Domain { to, held, byte } => type_to(to, held, byte),
-        Input::Key(key) => keys::handle(key),
+        Input::Key(key) => {
+            if let Some(sys) = machine::try_system() {
+                sys.type_key(key);
+            }
+        }
         Input::Switch => switch_input(),
         Input::Nothing => {}
     });

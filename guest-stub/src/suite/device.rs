@@ -10,7 +10,7 @@ use xen_abi::{Handle, Payload};
 
 use super::check::{Check, Failure, Outcome, check, ensure, ensure_eq, fail};
 use super::domctl::Domu;
-use super::errno::{EINVAL, EPERM, ESRCH};
+use super::errno::{E2BIG, EBUSY, EILSEQ, EINVAL, EOPNOTSUPP, EPERM, ESRCH};
 use super::vuart::{bind, comes, window, with_spis};
 use crate::machine::dt::facts;
 use crate::machine::timer::wait_until;
@@ -18,10 +18,6 @@ use crate::xen::domctl::{BASE, NONE, PAGES, Program, domctl, info, load, sysctl}
 use crate::xen::event::{close, map_shared_info};
 use crate::xen::hypercall::operate;
 
-const E2BIG: i64 = -7;
-const EBUSY: i64 = -16;
-const EILSEQ: i64 = -84;
-const EOPNOTSUPP: i64 = -95;
 /// A domain that does not exist.
 const NOBODY: u16 = 77;
 

@@ -24,6 +24,7 @@ use xen_abi::xen::{DOMID_SELF, VIRQ_DOM_EXC};
 
 use super::check::{Check, Failure, Outcome, check, ensure, ensure_eq, fail};
 use super::domctl::Domu;
+use super::errno::{EINVAL, ESRCH};
 use crate::machine::dt::facts;
 use crate::machine::mmio::{read64, write64};
 use crate::machine::timer::{delay, wait_until};
@@ -34,9 +35,6 @@ use crate::xen::domctl::{
 use crate::xen::event::{close, map_shared_info, send, shared_info};
 use crate::xen::hypercall::{hypercall, operate};
 use crate::xen::memory::remove_from_physmap;
-
-const ESRCH: i64 = -3;
-const EINVAL: i64 = -22;
 
 /// A domain that is dead, was never shut down, nor paused, and is still referenced.
 const DEAD: u32 = 0xffff_0103;

@@ -6,17 +6,8 @@ use xen_abi::arch_arm::XEN_DOMCTL_CONFIG_TEE_OPTEE;
 use xen_abi::domctl::*;
 
 use super::check::{Check, Failure, Outcome, check, ensure, ensure_eq, fail};
+use super::errno::{EBUSY, EEXIST, EINVAL, ENODEV, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM, ESRCH};
 use crate::xen::domctl::{NONE, build, command, create, domctl, info, plain};
-
-const EPERM: i64 = -1;
-const ESRCH: i64 = -3;
-const ENOMEM: i64 = -12;
-const EBUSY: i64 = -16;
-const EEXIST: i64 = -17;
-const ENODEV: i64 = -19;
-const EINVAL: i64 = -22;
-const ENOSYS: i64 = -38;
-const EOPNOTSUPP: i64 = -95;
 
 /// A domain that does not exist.
 const NOBODY: u16 = 77;

@@ -14,6 +14,7 @@ use xen_abi::sched::{Poll, SCHEDOP_POLL};
 use xen_abi::xen::{DOMID_SELF, VIRQ_DEBUG};
 
 use super::check::{Check, Failure, Outcome, check, ensure, ensure_eq, fail};
+use super::errno::EINVAL;
 use crate::machine::dt::facts;
 use crate::machine::timer::{self, wait_until};
 use crate::machine::{cpu, gic, smp};
@@ -24,7 +25,6 @@ use crate::xen::event::{
 use crate::xen::fifo;
 use crate::xen::hypercall::operate;
 
-const EINVAL: i64 = -22;
 const LATE: u64 = 1_000_000;
 const PRIORITY: u8 = 0xa0;
 const MANY: usize = 100;

@@ -9,17 +9,11 @@ use xen_abi::sysctl::{PhysInfo, XEN_SYSCTL_PHYSINFO};
 
 use super::check::{Check, Outcome, check, ensure_eq, fail};
 use super::domctl::Domu;
+use super::errno::{EFAULT, EINVAL, ENOMEM, EOPNOTSUPP, EPERM, ESRCH};
 use crate::xen::domctl::{
     BASE, NONE, PAGES, command, create, domctl, info, plain, populate, sysctl,
 };
 use crate::xen::hypercall::operate;
-
-const EPERM: i64 = -1;
-const ESRCH: i64 = -3;
-const ENOMEM: i64 = -12;
-const EFAULT: i64 = -14;
-const EINVAL: i64 = -22;
-const EOPNOTSUPP: i64 = -95;
 
 /// A domain that does not exist.
 const NOBODY: u16 = 77;

@@ -9,11 +9,8 @@ use xen_abi::hypfs::{
 
 use super::call::{UNMAPPED, plain};
 use super::check::{Check, Outcome, check, ensure, ensure_eq, fail, rows};
-use super::errno::{EACCES, EFAULT, EINVAL, ENOENT, EOPNOTSUPP};
+use super::errno::{EACCES, EDOM, EFAULT, EINVAL, ENOBUFS, ENOENT, ENOSPC, EOPNOTSUPP};
 use crate::xen::hypercall::hypercall;
-
-const EDOM: i64 = -33;
-const ENOBUFS: i64 = -105;
 
 /// Another command on the root.
 fn path_command(command: u64) -> i64 {
@@ -76,6 +73,13 @@ pub(super) const ANSWERS: &[Check] = rows! {
     "XEN_HYPFS_OP_write_contents of a value without NUL", write(b"/params/loglvl\0", b"all") => EDOM;
     "XEN_HYPFS_OP_write_contents of a value with two", write(b"/params/loglvl\0", b"a\0b\0") => EDOM;
     "XEN_HYPFS_OP_write_contents of no bytes", write(b"/params/loglvl\0", b"") => EDOM;
+    "XEN_HYPFS_OP_write_contents of 128 bytes", write(b"/params/loglvl\0", &[b'x'; 128]) => EDOM;
+    "XEN_HYPFS_OP_write_contents of 129 bytes", write(b"/params/loglvl\0", &[b'x'; 129]) => ENOSPC;
+    "XEN_HYPFS_OP_write_contents of 3 bytes for conswitch", write(b"/params/conswitch\0", b"axx") => EINVAL;
+    "XEN_HYPFS_OP_write_contents of a value with two for conswitch", write(b"/params/conswitch\0", b"a\0\0") => EINVAL;
+    "XEN_HYPFS_OP_write_contents of no bytes for conswitch", write(b"/params/conswitch\0", b"") => EINVAL;
+    "XEN_HYPFS_OP_write_contents of 4 bytes for conswitch", write(b"/params/conswitch\0", b"axx\0") => ENOSPC;
+    "XEN_HYPFS_OP_write_contents of too much for a pool's granularity", write(b"/cpupool/0/sched-gran\0", b"cpucpucp\0") => ENOSPC;
     "XEN_HYPFS_OP_write_contents of the granularity of a pool in use", write(b"/cpupool/0/sched-gran\0", b"cpu\0") => EINVAL;
 };
 
@@ -145,7 +149,7 @@ fn too_small() -> Outcome {
 }
 
 /// The directory at `path` has entries with these names, and perhaps others; they are sorted.
-fn lists(path: &[u8], names: &[&[u8]]) -> Outcome {
+pub(super) fn lists(path: &[u8], names: &[&[u8]]) -> Outcome {
     let (result, buffer) = read_into(path, SIZE as u64);
     ensure_eq!(result, 0, "read");
     let (kind, length, most) = entry(&buffer, 0);

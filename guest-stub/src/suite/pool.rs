@@ -16,24 +16,16 @@ use xen_abi::sysctl::{
 use super::check::{Check, Failure, Outcome, check, ensure, ensure_eq, fail};
 use super::domain::start;
 use super::domctl::Domu;
+use super::errno::{
+    EADDRNOTAVAIL, EAGAIN, EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, ENOSPC, ENOSYS, EPERM, ESRCH,
+};
+use super::hypfs;
 use crate::machine::dt::{cpus_like, facts};
 use crate::machine::timer::wait_until;
 use crate::xen::domctl::{
     BASE, NONE, Program, command, create, domctl, info, map_foreign, plain, sysctl,
 };
 use crate::xen::memory::remove_from_physmap;
-
-const EPERM: i64 = -1;
-const ENOENT: i64 = -2;
-const ESRCH: i64 = -3;
-const EAGAIN: i64 = -11;
-const EBUSY: i64 = -16;
-const EEXIST: i64 = -17;
-const ENODEV: i64 = -19;
-const EINVAL: i64 = -22;
-const ENOSPC: i64 = -28;
-const ENOSYS: i64 = -38;
-const EADDRNOTAVAIL: i64 = -99;
 
 const CREDIT: u32 = XEN_SCHEDULER_CREDIT;
 const CREDIT2: u32 = XEN_SCHEDULER_CREDIT2;
@@ -228,6 +220,8 @@ fn pools() -> Outcome {
         "from 3 on"
     );
     ensure_eq!((seen.cpus, seen.domains), (0, 0), "what is in it");
+    hypfs::lists(b"/cpupool\0", &[b"0", b"7"])?;
+    hypfs::lists(b"/cpupool/7\0", &[b"sched-gran"])?;
     if facts().cpus > 1 {
         let next = Pool::new()?;
         ensure_eq!(next.0, 8, "the next pool's number");

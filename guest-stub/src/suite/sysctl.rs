@@ -8,15 +8,10 @@ use xen_abi::{Handle, Payload};
 
 use super::check::{Check, Outcome, check, ensure, ensure_eq};
 use super::domctl::Domu;
+use super::errno::{EFAULT, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP};
 use crate::machine::dt::facts;
 use crate::machine::timer::wait_until;
 use crate::xen::domctl::{NONE, sysctl};
-
-const ENOENT: i64 = -2;
-const EFAULT: i64 = -14;
-const EINVAL: i64 = -22;
-const ENOSYS: i64 = -38;
-const EOPNOTSUPP: i64 = -95;
 
 pub(super) const CHECKS: &[Check] = &[
     check("physinfo", physinfo),

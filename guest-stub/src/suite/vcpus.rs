@@ -8,10 +8,8 @@ use xen_abi::zerocopy::FromZeros;
 
 use super::check::{Check, Outcome, check, ensure, ensure_eq};
 use super::domctl::Domu;
+use super::errno::{EINVAL, ENODATA};
 use crate::xen::domctl::{command, domctl, info};
-
-const EINVAL: i64 = -22;
-const ENODATA: i64 = -61;
 
 pub(super) const CHECKS: &[Check] = &[
     check("registers of a vCPU", context),

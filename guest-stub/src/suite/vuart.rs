@@ -13,7 +13,7 @@ use xen_abi::zerocopy::FromZeros;
 
 use super::check::{Check, Failure, Outcome, check, ensure, ensure_eq, fail};
 use super::domctl::Domu;
-use super::errno::{EINVAL, EPERM, ESRCH};
+use super::errno::{EINVAL, EOPNOTSUPP, EPERM, ESRCH};
 use crate::machine::dt::facts;
 use crate::machine::mmio::{read8, read32, write8, write32};
 use crate::machine::timer::wait_until;
@@ -24,7 +24,6 @@ use crate::xen::event::{close, map_shared_info, send, shared_info};
 use crate::xen::hypercall::operate;
 use crate::xen::memory::remove_from_physmap;
 
-const EOPNOTSUPP: i64 = -95;
 /// A domain that does not exist.
 const NOBODY: u16 = 77;
 

@@ -4,10 +4,11 @@
 use crate::addr::{CpuId, DomId, Gva, Ipa, Pa, PaRange};
 use crate::boot::cmdline::Params;
 use crate::hw::{CacheOp, DirectMap, El1Reg, Hw, SystemOp};
+use crate::keys;
 use std::boxed::Box;
 use std::cell::Cell;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::vec;
 use std::vec::Vec;
 
@@ -33,7 +34,7 @@ pub enum Event {
     /// [`Hw::inject_serror`].
     SError,
     /// [`Hw::debug_key`].
-    DebugKey(u8),
+    DebugKey(u8, Option<keys::At>),
     /// [`Hw::set_deadline`].
     Deadline(Option<u64>),
 }
@@ -130,6 +131,8 @@ pub struct FakeHw {
     pub el1: Mutex<Vec<(El1Reg, u64)>>,
     /// What was written to the console.
     pub console: Mutex<Vec<u8>>,
+    /// In how many pieces `debug_key` shows what each key is for.
+    pub key_pieces: AtomicU32,
     /// What `console_input_of` says.
     pub input_of: Mutex<Option<DomId>>,
     /// Guest virtual pages: (gva page, pa page, writable).
@@ -152,6 +155,7 @@ impl FakeHw {
             kicked: Default::default(),
             el1: Mutex::default(),
             console: Mutex::default(),
+            key_pieces: AtomicU32::new(1),
             input_of: Mutex::default(),
             mappings: Mutex::default(),
             on_flush: Mutex::default(),
@@ -280,8 +284,11 @@ impl Hw for FakeHw {
     fn clear_log(&self) {
         self.console.lock().expect("console").clear();
     }
-    fn debug_key(&self, key: u8) {
-        self.note(Event::DebugKey(key));
+    fn debug_key(&self, key: u8, from: Option<keys::At>) -> Option<keys::At> {
+        self.note(Event::DebugKey(key, from));
+        let next = from.map_or(0, |at| at.item).saturating_add(1);
+        let domain = 0;
+        (next < self.key_pieces.load(Ordering::Relaxed)).then_some(keys::At { domain, item: next })
     }
     fn system(&self, op: SystemOp) -> ! {
         // Without the noise of a panic: some tests get here often.

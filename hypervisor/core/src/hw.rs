@@ -6,6 +6,7 @@
 
 use crate::addr::{CpuId, DomId, Gva, Ipa, Pa, PaRange};
 use crate::boot::cmdline::Params;
+use crate::keys;
 
 /// Cache maintenance by address, to the point of coherency.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,8 +112,10 @@ pub trait Hw: Sync {
     fn read_log(&self, from: Option<u32>, buffer: &mut [u8]) -> (usize, u32);
     /// Forgets what is in the log ring.
     fn clear_log(&self);
-    /// Acts as if `key` was typed on the console.
-    fn debug_key(&self, key: u8);
+    /// Does what `key` is for, which was typed on the console or as if it were, and shows what there
+    /// is to show, from `from` on (`None`: all), until something else waits for this CPU. Returns
+    /// where it goes on then.
+    fn debug_key(&self, key: u8, from: Option<keys::At>) -> Option<keys::At>;
     /// Powers off or resets the machine.
     fn system(&self, op: SystemOp) -> !;
     /// Stops the machine where it is.

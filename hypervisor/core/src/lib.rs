@@ -50,6 +50,7 @@ pub mod frame;
 pub mod grant;
 pub mod guest;
 pub mod hw;
+pub mod keys;
 pub mod nospec;
 pub mod p2m;
 pub mod psci;

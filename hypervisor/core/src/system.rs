@@ -8,6 +8,7 @@ use crate::domain::Domain;
 use crate::domain::create::GuestHardware;
 use crate::frame::Frames;
 use crate::hw::{DirectMap, Hw};
+use crate::keys::Showing;
 use crate::sched::Scheduler;
 use crate::sync::{Lock, rank};
 use crate::timer::Timers;
@@ -42,6 +43,8 @@ pub struct System {
     pub sched: Scheduler,
     /// Deadlines.
     pub timers: Timers,
+    /// What a key that was typed shows.
+    pub typed: Showing,
     /// Options that can change.
     pub params: Lock<Params, { rank::DOMAIN }>,
     /// The command line's options.

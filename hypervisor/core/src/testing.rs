@@ -16,6 +16,7 @@ use crate::domain::create::{GuestGic, GuestHardware};
 use crate::domain::{Domain, DomainConfig, GicLayout, Role};
 use crate::fake::FakeHw;
 use crate::frame::Frames;
+use crate::keys::Showing;
 use crate::p2m::{P2m, PoolLimit, Stage2Geometry, VmidAllocator};
 use crate::sched::Scheduler;
 use crate::sync::Lock;
@@ -109,6 +110,7 @@ fn system_with(
         domains: Domains::new(),
         irq_owners: IrqOwners::new(),
         virqs: GlobalVirqs::new(),
+        typed: Showing::none(),
         params: Lock::new(Params::of(&Options::parse("console=dtuart noreboot"))),
         sched: Scheduler::new(nr_cpus, 62_500_000),
         timers: Timers::new(nr_cpus),

@@ -30,6 +30,8 @@ pub enum Purpose {
     Console,
     /// The log has more text than its readers were told of.
     Log,
+    /// What a key shows goes on.
+    Keys,
 }
 
 impl Purpose {
@@ -41,7 +43,8 @@ impl Purpose {
             (Self::Watchdog(a, n), Self::Watchdog(b, m)) => n == m && a.ptr_eq(b),
             (Self::Slice, Self::Slice)
             | (Self::Console, Self::Console)
-            | (Self::Log, Self::Log) => true,
+            | (Self::Log, Self::Log)
+            | (Self::Keys, Self::Keys) => true,
             _ => false,
         }
     }
@@ -108,7 +111,7 @@ impl Timers {
                     .iter()
                     .any(|own| v.as_ptr() == Arc::as_ptr(own)),
                 Purpose::Watchdog(d, _) => !d.ptr_eq(&watchdogs),
-                Purpose::Slice | Purpose::Console | Purpose::Log => true,
+                Purpose::Slice | Purpose::Console | Purpose::Log | Purpose::Keys => true,
             });
         }
     }
@@ -138,6 +141,7 @@ pub fn run_expired(sys: &'static System) {
             Purpose::Slice => sys.sched.resched(sys.hw, sys.hw.this_cpu()),
             Purpose::Console => sys.hw.console_settle(),
             Purpose::Log => sys.tell_log(),
+            Purpose::Keys => sys.go_on_showing(),
             Purpose::Watchdog(domain, id) => {
                 if let Some(domain) = domain.upgrade() {
                     domain.watchdog_expired(id);

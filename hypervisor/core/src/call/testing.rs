@@ -19,6 +19,7 @@ use crate::fake::FakeHw;
 use crate::frame::{Frames, Limits};
 use crate::guest::copy::{GuestMemory, GuestPtr};
 use crate::guest::shared::SharedPage;
+use crate::keys::Showing;
 use crate::p2m::{P2m, P2mType, PoolLimit};
 use crate::sched::Scheduler;
 use crate::sync::Lock;
@@ -84,6 +85,7 @@ impl Machine {
             domains: Domains::new(),
             irq_owners: IrqOwners::new(),
             virqs: GlobalVirqs::new(),
+            typed: Showing::none(),
             params: Lock::new(Params::of(&Options::parse("console=dtuart noreboot"))),
             sched: Scheduler::new(nr_cpus, 62_500_000),
             timers: Timers::new(nr_cpus),

@@ -8,6 +8,7 @@ use crate::addr::{CpuId, Gfn, PAGE_SIZE, PaRange};
 use crate::cpu::kind::{Kind, KindId};
 use crate::event::EventDomain;
 use crate::hw::CacheOp;
+use crate::keys::Showing;
 use crate::p2m::RamScan;
 use crate::sched::{SchedState, Share, bit, pause};
 use crate::sync::{Lock, rank};
@@ -75,6 +76,8 @@ pub struct Vcpu {
     start_pending: AtomicBool,
     /// It was given registers to run with.
     initialised: AtomicBool,
+    /// What a debug key shows that it pressed (`XEN_SYSCTL_debug_keys`).
+    pub(crate) showing: Showing,
     /// The port `SCHEDOP_poll` waits for: `u32::MAX` for any.
     pub(crate) poll_port: AtomicU32,
 }
@@ -106,6 +109,7 @@ impl Vcpu {
             start: Lock::new(None),
             start_pending: AtomicBool::new(false),
             initialised: AtomicBool::new(false),
+            showing: Showing::none(),
             poll_port: AtomicU32::new(0),
         }
     }

@@ -7,22 +7,21 @@ use alloc::string::String;
 use core::fmt::{self, Write};
 
 impl EventChannels {
-    /// Writes all open ports, for the debug key `e`: a line each, with the lock free while it is
-    /// written.
-    pub fn dump(&self, out: &mut dyn Write) -> fmt::Result {
+    /// Writes a line, with the lock free: for `from` 0 how many ports are open, else the first open
+    /// port from this number on, for the debug key `e`. Returns the number after it, or `None` if
+    /// there was no such port.
+    pub fn dump(&self, from: u32, out: &mut dyn Write) -> Result<Option<u32>, fmt::Error> {
         let mut line = String::new();
-        head(self, &mut line)?;
-        let mut next = Some(1);
-        while let Some(from) = next {
-            out.write_str(&line)?;
-            line.clear();
-            next = describe(&self.lock(), from, &mut line)?;
-        }
-        Ok(())
+        let next = match from {
+            0 => head(self, &mut line)?,
+            from => describe(&self.lock(), from, &mut line)?,
+        };
+        out.write_str(&line)?;
+        Ok(next)
     }
 }
 
-fn head(events: &EventChannels, out: &mut String) -> fmt::Result {
+fn head(events: &EventChannels, out: &mut String) -> Result<Option<u32>, fmt::Error> {
     let inner = events.lock();
     let abi = if inner.fifo.is_some() {
         "fifo"
@@ -31,7 +30,8 @@ fn head(events: &EventChannels, out: &mut String) -> fmt::Result {
     };
     let open = inner.ports.open();
     drop(inner);
-    writeln!(out, "{} events: {open} open, {abi}", events.id)
+    writeln!(out, "{} events: {open} open, {abi}", events.id)?;
+    Ok(Some(1))
 }
 
 /// The first open port from number `from` on: number, pending and masked, state, vCPU, priority.

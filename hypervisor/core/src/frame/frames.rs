@@ -275,13 +275,17 @@ impl Frames {
     }
 
     /// Drops the allocation's references of a dying domain, which gets no new pages any more, to
-    /// all its RAM from `from` on (first [`Mfn`] 0), looking at `budget` entries.
+    /// all its RAM from `from` on (first [`Mfn`] 0), looking at `budget` entries. Ends as soon as the
+    /// domain has no page more.
     pub fn relinquish(&self, dom: DomId, from: Mfn, budget: u32) -> Relinquished {
         let mut left = budget;
         for bank in self.table.banks() {
             let end = bank.end();
             let mut at = from.0.max(bank.start);
             while at < end {
+                if self.tot_pages(dom) == 0 {
+                    return Relinquished::Done;
+                }
                 if left == 0 {
                     return Relinquished::More(Mfn(at));
                 }

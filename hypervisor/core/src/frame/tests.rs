@@ -306,6 +306,8 @@ fn assigned_memory_is_relinquished_in_steps() {
     assert_eq!((frames.tot_pages(D1), frames.tot_pages(D2)), (1, 16));
     drop(held);
     assert_eq!(frames.tot_pages(D1), 0);
+    let none_left = frames.relinquish(D1, Mfn(0), 1);
+    assert_eq!(none_left, Relinquished::Done, "no page more is looked at");
     assert_eq!(frames.free_pages(), free - 16);
 }
 

@@ -22,12 +22,13 @@ pub struct Params {
     pub conswitch: ConSwitch,
 }
 
-/// Their names, in order, and the most bytes that are written to each.
-pub const PARAMS: [(&str, u32); 4] = [
-    ("console_timestamps", 7),
-    ("conswitch", 3),
-    ("guest_loglvl", 16),
-    ("loglvl", 16),
+/// Their names, in order, the most bytes of a value that each says it takes, and what it does take:
+/// as on Xen.
+pub const PARAMS: [(&str, u32, u32); 4] = [
+    ("console_timestamps", 7, 128),
+    ("conswitch", 3, 3),
+    ("guest_loglvl", 16, 128),
+    ("loglvl", 16, 128),
 ];
 
 impl Params {
@@ -107,6 +108,6 @@ mod tests {
         assert_eq!(params.set("loglvl", "nonsense"), None);
         assert_eq!(params.set("nothing", "1"), None);
         assert_eq!(params, before);
-        assert!(PARAMS.is_sorted_by_key(|(name, _)| *name));
+        assert!(PARAMS.is_sorted_by_key(|(name, _, _)| *name));
     }
 }

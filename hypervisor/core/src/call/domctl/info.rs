@@ -55,6 +55,10 @@ fn flags(domain: &Domain) -> u32 {
         let life = domain.life.lock();
         (life.is_paused(), life.shutdown_code)
     };
+    if code.is_some() {
+        // Who hears that it is shut down takes for granted that its vCPUs have stopped.
+        domain.wait_until_settled();
+    }
     let up = || domain.vcpus().iter().filter(|v| v.is_up());
     let running = up().any(|v| v.sched.place() == Place::Running);
     let blocked = up().next().is_some() && up().all(is_blocked);

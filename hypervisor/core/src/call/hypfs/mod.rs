@@ -7,6 +7,7 @@ use super::{Args, CallResult, OK, access, done};
 use crate::addr::Gva;
 use crate::current::Current;
 use crate::guest::copy::GuestPtr;
+use core::mem::offset_of;
 use tree::{Dir, Node, Text};
 use xen_abi::errno::Errno;
 use xen_abi::hypfs::{
@@ -70,7 +71,7 @@ fn find(cur: &Current<'_>, at: Gva, length: u64) -> Result<Node, Errno> {
     }
     let text = path.get(..end).ok_or(Errno::NoEnt)?;
     let text = core::str::from_utf8(text).map_err(|_| Errno::NoEnt)?;
-    tree::find(text).ok_or(Errno::NoEnt)
+    tree::find(&cur.sys.sched, text).ok_or(Errno::NoEnt)
 }
 
 /// Gives an entry and what is in it. `EINVAL` without room for the entry, `ENOBUFS`, with the entry,
@@ -87,7 +88,7 @@ fn read(cur: &Current<'_>, node: Node, buffer: u64, size: u64) -> CallResult {
     }
     let at = Gva(buffer).checked_add(header).ok_or(Errno::Fault)?;
     match node {
-        Node::Dir(dir) => list(cur, dir, at)?,
+        Node::Dir(dir) => list(cur, dir, at, entry.content_len)?,
         other => cur
             .memory()
             .write_bytes(at, tree::content(cur, other).bytes())?,
@@ -99,7 +100,7 @@ fn entry(cur: &Current<'_>, node: Node) -> DirEntry {
     let content_len = match node {
         Node::Dir(dir) => {
             let mut total = 0u32;
-            tree::children(dir, &mut |name, _| {
+            tree::children(&cur.sys.sched, dir, &mut |name, _| {
                 total = total.saturating_add(room(name).into());
                 Ok(())
             })
@@ -113,7 +114,7 @@ fn entry(cur: &Current<'_>, node: Node) -> DirEntry {
         encoding: 0,
         pad: 0,
         content_len,
-        max_write_len: node.max_write_len(),
+        max_write_len: node.max_write_len().0,
     }
 }
 
@@ -123,44 +124,57 @@ fn room(name: &str) -> u16 {
     size_of::<DirListEntry>().saturating_add(name) as u16
 }
 
-fn list(cur: &Current<'_>, dir: Dir, mut at: Gva) -> Result<(), Errno> {
-    let mut left = entry(cur, Node::Dir(dir)).content_len;
-    tree::children(dir, &mut |name, node| {
+/// Writes what is in a directory to `at`, where there is room for `left` bytes. `ENOBUFS` if more is
+/// in it by now.
+fn list(cur: &Current<'_>, dir: Dir, mut at: Gva, mut left: u32) -> Result<(), Errno> {
+    let mut last = None;
+    tree::children(&cur.sys.sched, dir, &mut |name, node| {
         let size = room(name);
-        left = left.saturating_sub(size.into());
-        let off_next = if left == 0 { 0 } else { size };
+        left = left.checked_sub(size.into()).ok_or(Errno::NoBufs)?;
         let header = DirListEntry {
             entry: entry(cur, node).as_bytes().try_into().unwrap_or_default(),
-            off_next: off_next.to_le_bytes(),
+            off_next: size.to_le_bytes(),
         };
         let mut text = Text::new();
         text.push(header.as_bytes());
         text.push(name.as_bytes());
         text.pad(size.into());
         cur.memory().write_bytes(at, text.bytes())?;
+        last = at.checked_add(offset_of!(DirListEntry, off_next) as u64);
         at = at.checked_add(size.into()).ok_or(Errno::Fault)?;
         Ok(())
-    })
+    })?;
+    match last {
+        Some(off_next) => cur.memory().write_bytes(off_next, &[0; 2]),
+        None => Ok(()),
+    }
 }
 
 /// Most bytes of a value.
 const VALUE: usize = 128;
 
-/// Changes what is in an entry. `EACCES` for one that cannot change, `ENOSPC` for too much, `EDOM`
-/// if it does not end with its only NUL, `EINVAL` for what the entry cannot be.
+/// Changes what is in an entry. `EACCES` for one that cannot change, `ENOSPC` for too much, `EDOM` or
+/// `EINVAL` if it does not end with its only NUL, `EINVAL` for what the entry cannot be.
 fn write(cur: &Current<'_>, node: Node, buffer: Gva, size: u64) -> CallResult {
-    if node.max_write_len() == 0 {
+    let (says, most) = node.max_write_len();
+    if most == 0 {
         return Err(Errno::Acces);
     }
+    if size > most.into() {
+        return Err(Errno::NoSpc);
+    }
     let mut value = [0; VALUE];
-    let value = usize::try_from(size)
-        .ok()
-        .and_then(|size| value.get_mut(..size))
-        .ok_or(Errno::NoSpc)?;
+    let value = value.get_mut(..size as usize).ok_or(Errno::NoSpc)?;
     cur.memory().read_bytes(buffer, value)?;
-    let (last, text) = value.split_last().ok_or(Errno::Dom)?;
+    // As Xen answers for a value that it hands on, and for one that it keeps itself.
+    let not_ended = if says == most {
+        Errno::Inval
+    } else {
+        Errno::Dom
+    };
+    let (last, text) = value.split_last().ok_or(not_ended)?;
     if *last != 0 || text.contains(&0) {
-        return Err(Errno::Dom);
+        return Err(not_ended);
     }
     let text = core::str::from_utf8(text).map_err(|_| Errno::Inval)?;
     let Node::Param(name) = node else {

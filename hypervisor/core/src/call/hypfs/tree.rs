@@ -4,6 +4,7 @@
 use crate::boot::cmdline::PARAMS;
 use crate::call::version::{self, VERSION};
 use crate::current::Current;
+use crate::sched::Scheduler;
 use core::fmt::{self, Write};
 use xen_abi::errno::Errno;
 use xen_abi::hypfs::{XEN_HYPFS_TYPE_DIR, XEN_HYPFS_TYPE_STRING, XEN_HYPFS_TYPE_UINT};
@@ -35,9 +36,6 @@ pub(super) enum Node {
     Param(&'static str),
 }
 
-/// The CPU pools: there is one.
-const POOLS: [u32; 1] = [0];
-
 /// `XEN_HYPFS_TYPE_STRING` of a pool's granularity: Xen's limit.
 const GRANULARITY: u32 = 8;
 
@@ -51,15 +49,15 @@ impl Node {
         }
     }
 
-    /// Most bytes of its value, 0 if it cannot be written.
-    pub(super) fn max_write_len(self) -> u32 {
+    /// Most bytes of its value, as it says and as it is; 0 if it cannot be written.
+    pub(super) fn max_write_len(self) -> (u32, u32) {
         match self {
-            Self::Granularity => GRANULARITY,
+            Self::Granularity => (GRANULARITY, GRANULARITY),
             Self::Param(name) => {
-                let known = PARAMS.iter().find(|(known, _)| *known == name);
-                known.map_or(0, |(_, most)| *most)
+                let known = PARAMS.iter().find(|(known, _, _)| *known == name);
+                known.map_or((0, 0), |(_, says, takes)| (*says, *takes))
             }
-            Self::Dir(_) | Self::Fixed(_) | Self::Number(_) => 0,
+            Self::Dir(_) | Self::Fixed(_) | Self::Number(_) => (0, 0),
         }
     }
 }
@@ -68,7 +66,7 @@ impl Node {
 type Visit<'a> = &'a mut dyn FnMut(&str, Node) -> Result<(), Errno>;
 
 /// Visits what is in a directory, in the order of the names.
-pub(super) fn children(dir: Dir, visit: Visit<'_>) -> Result<(), Errno> {
+pub(super) fn children(sched: &Scheduler, dir: Dir, visit: Visit<'_>) -> Result<(), Errno> {
     let compile = || version::compiled();
     match dir {
         Dir::Root => {
@@ -93,39 +91,41 @@ pub(super) fn children(dir: Dir, visit: Visit<'_>) -> Result<(), Errno> {
             visit("minor", Node::Number(VERSION.1))
         }
         Dir::Pools => {
-            for id in POOLS {
+            let mut next = Some(0);
+            while let Some(pool) = next.and_then(|id| sched.pool_from(id)) {
                 let mut name = Text::new();
-                let _ = write!(name, "{id}");
-                visit(name.as_str(), Node::Dir(Dir::Pool(id)))?;
+                let _ = write!(name, "{}", pool.id);
+                visit(name.as_str(), Node::Dir(Dir::Pool(pool.id)))?;
+                next = pool.id.checked_add(1);
             }
             Ok(())
         }
         Dir::Pool(_) => visit("sched-gran", Node::Granularity),
         Dir::Params => PARAMS
             .iter()
-            .try_for_each(|(name, _)| visit(name, Node::Param(name))),
+            .try_for_each(|(name, _, _)| visit(name, Node::Param(name))),
     }
 }
 
 /// The entry at `path`, which begins with a slash and may end with one after a directory's name.
-pub(super) fn find(path: &str) -> Option<Node> {
+pub(super) fn find(sched: &Scheduler, path: &str) -> Option<Node> {
     let mut node = Node::Dir(Dir::Root);
     let mut left = path.strip_prefix('/')?;
     while !left.is_empty() {
         let (name, rest) = left.split_once('/').unwrap_or((left, ""));
         let Node::Dir(dir) = node else { return None };
         node = match dir {
-            Dir::Pools => pool(name)?,
-            other => child(other, name)?,
+            Dir::Pools => pool(sched, name)?,
+            other => child(sched, other, name)?,
         };
         left = rest;
     }
     Some(node)
 }
 
-fn child(dir: Dir, wanted: &str) -> Option<Node> {
+fn child(sched: &Scheduler, dir: Dir, wanted: &str) -> Option<Node> {
     let mut found = None;
-    let _ = children(dir, &mut |name, node| {
+    let _ = children(sched, dir, &mut |name, node| {
         if name == wanted {
             found = Some(node);
         }
@@ -134,10 +134,11 @@ fn child(dir: Dir, wanted: &str) -> Option<Node> {
     found
 }
 
-fn pool(name: &str) -> Option<Node> {
+fn pool(sched: &Scheduler, name: &str) -> Option<Node> {
     let digits = name.bytes().all(|byte| byte.is_ascii_digit());
     let id = name.parse().ok().filter(|_| digits)?;
-    POOLS.contains(&id).then_some(Node::Dir(Dir::Pool(id)))
+    let exists = sched.pool_from(id).is_some_and(|pool| pool.id == id);
+    exists.then_some(Node::Dir(Dir::Pool(id)))
 }
 
 /// What is in an entry that is no directory.

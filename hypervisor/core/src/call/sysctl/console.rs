@@ -42,14 +42,20 @@ pub(super) fn read(cur: &Current<'_>, arg: &mut Payload) -> Result<(), Errno> {
     Ok(())
 }
 
-/// `XEN_SYSCTL_debug_keys`: as if they were typed. What one shows may take long to write: after
-/// each an interrupt may come, and `arg` is what is left then. True if that is nothing.
+/// `XEN_SYSCTL_debug_keys`: as if they were typed. What one shows may take long to write: meanwhile
+/// and after each an interrupt may come, and `arg` is what is left then. True if that is nothing.
 pub(super) fn keys(cur: &Current<'_>, arg: &mut Payload) -> Result<bool, Errno> {
     let mut op: DebugKeys = arg.get();
+    let mut interrupted = cur.vcpu.showing.take();
     while let Some(left) = op.nr_keys.checked_sub(1) {
         let list = GuestPtr::<u8>::from(op.keys);
         let key = list.read(cur.memory())?;
-        cur.sys.hw.debug_key(key);
+        let from = interrupted.take().filter(|(of, _)| *of == key);
+        if let Some(at) = cur.sys.hw.debug_key(key, from.map(|(_, at)| at)) {
+            cur.vcpu.showing.put(key, at);
+            arg.set(&op);
+            return Ok(false);
+        }
         op.keys.0 = list.at(1)?.gva().0;
         op.nr_keys = left;
         if left != 0 && cur.must_give_way() {

@@ -66,6 +66,19 @@ fn all_its_files_are_found() {
 }
 
 #[test]
+fn pools_come_and_go() {
+    let mut machine = Machine::new();
+    let sched = &machine.sys.sched;
+    assert_eq!(sched.create_pool(Some(12)), Ok(12));
+    let mut found = Vec::new();
+    walk(&mut machine, "/cpupool", &mut found);
+    assert_eq!(found, ["/cpupool/0/sched-gran", "/cpupool/12/sched-gran"]);
+    assert_eq!(read(&mut machine, b"/cpupool/1\0", 4096).0, ENOENT);
+    assert_eq!(machine.sys.sched.destroy_pool(12), Ok(()));
+    assert_eq!(read(&mut machine, b"/cpupool/12\0", 4096).0, ENOENT);
+}
+
+#[test]
 fn values_change() {
     let mut machine = Machine::new();
     let path = b"/params/guest_loglvl\0";
@@ -80,11 +93,13 @@ fn values_change() {
         (b"", -33),
         (b"a\0\0", -33),
         (b"\xff\0", EINVAL),
+        (&[b'a'; 128], -33),
         (&[b'a'; 129], -28),
     ] {
         assert_eq!(write(&mut machine, path, value), errno, "{value:?}");
     }
     assert_eq!(write(&mut machine, b"/buildinfo\0", b"x\0"), -13);
+    assert_eq!(write(&mut machine, b"/params/conswitch\0", b"axx\0"), -28);
     assert_eq!(&read(&mut machine, path, 20).1[12..20], b"all/all\0");
 }
 

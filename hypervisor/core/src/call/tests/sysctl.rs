@@ -4,6 +4,7 @@
 use super::domctl::{create, plain};
 use super::*;
 use crate::fake::Event;
+use crate::keys::At;
 use core::sync::atomic::Ordering;
 use std::vec::Vec;
 use xen_abi::domctl::{Bitmap, GetDomainInfo};
@@ -215,8 +216,44 @@ fn the_console() {
     };
     let (result, _): (_, u64) = act(&mut machine, XEN_SYSCTL_DEBUG_KEYS, &arg);
     assert_eq!(result, 0);
-    let pressed = [Event::DebugKey(b'q'), Event::DebugKey(b'g')];
+    let pressed = [Event::DebugKey(b'q', None), Event::DebugKey(b'g', None)];
     assert_eq!(machine.hw.take_events(), pressed);
+}
+
+/// What a key shows may be long, too: it goes on where it was left, for who pressed it.
+#[test]
+fn what_a_key_shows_lets_interrupts_in() {
+    let mut machine = Machine::new();
+    let keys = machine.dom0().put(b"eq");
+    let arg = DebugKeys {
+        keys: Handle(keys),
+        nr_keys: 2,
+        _pad: 0,
+    };
+    let at = |item| Some(At { domain: 0, item });
+    machine.hw.key_pieces.store(3, Ordering::Relaxed);
+    machine.hw.take_events();
+    let (result, _): (_, u64) = act(&mut machine, XEN_SYSCTL_DEBUG_KEYS, &arg);
+    assert_eq!((result, machine.dom0().restarts), (0, 4));
+    let pieces = |key| [None, at(1), at(2)].map(|from| Event::DebugKey(key, from));
+    let pressed = [pieces(b'e'), pieces(b'q')].concat();
+    assert_eq!(machine.hw.take_events(), pressed);
+    // Typed, it goes on by a timer.
+    machine.sys.type_key(b'i');
+    assert!(
+        machine
+            .hw
+            .take_events()
+            .contains(&Event::DebugKey(b'i', None))
+    );
+    machine.hw.time.fetch_add(1 << 40, Ordering::Relaxed);
+    crate::timer::run_expired(machine.sys);
+    assert!(
+        machine
+            .hw
+            .take_events()
+            .contains(&Event::DebugKey(b'i', at(1)))
+    );
 }
 
 /// Each key may write for long, with interrupts masked.
@@ -234,6 +271,7 @@ fn keys_let_interrupts_in() {
     machine.hw.take_events();
     let (result, _): (_, u64) = act(&mut machine, XEN_SYSCTL_DEBUG_KEYS, &arg);
     assert_eq!((result, machine.dom0().restarts), (0, 63));
-    let pressed: Vec<Event> = wanted.into_iter().map(Event::DebugKey).collect();
+    let press = |key| Event::DebugKey(key, None);
+    let pressed: Vec<Event> = wanted.into_iter().map(press).collect();
     assert_eq!(machine.hw.take_events(), pressed);
 }

@@ -340,7 +340,12 @@ fn linked_enables_reach_the_machine() {
 fn dump_names_what_waits() {
     let d = Dist::new(Model::V3);
     d.write(0x204, 2);
+    d.write(0x208, 2);
     let mut text = std::string::String::new();
-    d.0.dump(&mut text).expect("dump");
+    let mut part = Some(0);
+    while let Some(at) = part {
+        part = d.0.dump(at, &mut text).expect("dump");
+    }
     assert!(text.contains("irq 33 at 0: pending disabled"), "{text}");
+    assert_eq!(text.matches("irq 65 ").count(), 1, "{text}");
 }
