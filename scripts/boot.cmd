@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Starts Xenolith by U-Boot (docs/juno.md). What differs from board to board is in xenolith.env, beside this script.
-# From a disk U-Boot says which one; otherwise all files come by TFTP.
-if test -n "${devtype}"; then
+# From a disk U-Boot says which one; otherwise all files come by TFTP, which U-Boot's own tries of the network name, too.
+if test -n "${devtype}" && test "${devtype}" != dhcp && test "${devtype}" != pxe; then
     setenv xl_get 'load ${devtype} ${devnum}:${distro_bootpart} ${xl_at} ${prefix}${xl_file}'
 else
     setenv xl_get 'tftpboot ${xl_at} ${xl_file}'

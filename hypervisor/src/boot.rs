@@ -77,7 +77,7 @@ extern "C" fn boot_main(dtb: u64, image: u64) -> ! {
     let lines = CommandLines::find(dt, &modules);
     let options = Options::parse(leak(lines.xen));
     let uart = dt.uart(options.dtuart).filter(|_| options.console);
-    start_console(&options, uart.as_ref());
+    let uart = start_console(&options, uart);
     banner(dt, image, options.line);
     options
         .warnings
@@ -142,17 +142,25 @@ fn no_tree(why: core::fmt::Arguments<'_>) -> ! {
     refuse(why)
 }
 
-fn start_console(options: &Options<'static>, uart: Option<&UartNode<'_>>) {
+/// Uses `uart` as console, if there is a driver for it; else it stays dom0's.
+fn start_console<'d>(
+    options: &Options<'static>,
+    uart: Option<UartNode<'d>>,
+) -> Option<UartNode<'d>> {
     console::configure(options);
     crate::panic::NOREBOOT.store(options.noreboot, core::sync::atomic::Ordering::Relaxed);
-    let Some(node) = uart else { return };
-    if !node.node.is_compatible(&["arm,pl011", "arm,sbsa-uart"]) {
-        log::warn!("{}: not a PL011, no console there", node.node.path());
-        return;
+    let uart = uart?;
+    if !uart.is_driven() {
+        log::warn!(
+            "{}: not a PL011: no console there, and dom0 has it",
+            uart.node.path()
+        );
+        return None;
     }
-    mmu::early_device(node.range.start.0);
+    mmu::early_device(uart.range.start.0);
     // SAFETY: the tree says a PL011 is there; it is kept from dom0.
-    console::set_uart(unsafe { Uart::new(node.range.start.0 as usize) });
+    console::set_uart(unsafe { Uart::new(uart.range.start.0 as usize) });
+    Some(uart)
 }
 
 fn banner(dt: &HostDt<'_>, image: u64, line: &str) {
@@ -340,7 +348,11 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
     });
     machine::set_vtcr(geometry.vtcr(vmid16));
     el2::set_vtcr();
-    let sched = Scheduler::new(machine.cpus.len(), machine.frequency);
+    let sched = Scheduler::new(
+        machine.cpus.len(),
+        machine.frequency,
+        options.sched_ratelimit_us,
+    );
     running.iter().for_each(|&cpu| sched.set_online(cpu));
     let sys = machine::set_system(System {
         hw: &el2::EL2,

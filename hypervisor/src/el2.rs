@@ -48,10 +48,13 @@ fn dcache_line() -> u64 {
     }
 }
 
-/// True if this CPU has errata that want `workaround`.
+/// True if this CPU has errata that want `workaround`, or that is not known yet and it does no harm.
 #[inline]
 fn wants(workaround: Workarounds) -> bool {
-    percpu::try_this().is_some_and(|cpu| cpu.workarounds.get().contains(workaround))
+    match percpu::try_this() {
+        Some(cpu) => cpu.workarounds.get().contains(workaround),
+        None => workaround == Workarounds::CLEAN_INVALIDATES,
+    }
 }
 
 /// Bytes that DC ZVA clears, if it may be used.

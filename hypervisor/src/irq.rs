@@ -51,7 +51,9 @@ fn dispatch(ack: &Ack, loaded: Option<(&Domain, u32)>, handled: &mut Handled) {
         n if n == irqs.hyp_timer => {
             percpu::this().deadline.set(None);
             platform::timer::disable();
-            timer::run_expired(machine::system());
+            // Before what is due, which asks whether something else waits, the next deadline too.
+            gic.deactivate_ack(ack);
+            return timer::run_expired(machine::system());
         }
         n if n == irqs.maintenance => {
             // Quiet until the list registers were seen to; EOIcount stays.

@@ -259,18 +259,14 @@ fn unload(cpu: &PerCpu, sys: &'static System, domain: &Arc<Domain>, vcpu: &Arc<V
     context.sys.hcr_el2 = mrs!("hcr_el2");
     context::save(&mut context.sys, &mut context.fp);
     el2::switch_vdisr(&mut context.sys.vdisr_el2, 0);
-    let low = context.sys.cntv_ctl_el0 & timer::ISTATUS == 0;
-    let withdrawn = low.then_some(PPI_VIRT_TIMER);
-    domain
-        .vgic
-        .unload(vcpu.id, &mut Lrs(gic), withdrawn, &**domain);
+    let timer = (PPI_VIRT_TIMER, !timer::is_high(context.sys.cntv_ctl_el0));
+    let active = domain.vgic.unload(vcpu.id, &mut Lrs(gic), timer, &**domain);
+    cpu.vtimer_active.set(active);
     gic.write_hcr(0);
     let mut state = VirtualState::default();
     gic.save_virtual(&mut state);
     context.sys.ich_vmcr_el2 = state.vmcr;
     context.sys.ich_apr = state.apr;
-    cpu.vtimer_active
-        .set(domain.vgic.ppi_hw_active(vcpu.id, PPI_VIRT_TIMER));
     let deadline = timer::deadline(
         context.sys.cntv_ctl_el0,
         context.sys.cntv_cval_el0,

@@ -39,6 +39,14 @@ pub(super) const CHECKS: &[Check] = &[
     check("the physical timer fires as often as it is set", || {
         often(Timer::Physical)
     }),
+    check(
+        "a virtual timer fires again after its interrupt was disabled and cleared",
+        || cleared(Timer::Virtual),
+    ),
+    check(
+        "a physical timer fires again after its interrupt was disabled and cleared",
+        || cleared(Timer::Physical),
+    ),
     check("both timers at once", both),
     check("wfi ends when the virtual timer fires", || {
         wakes(Timer::Virtual)
@@ -205,6 +213,27 @@ fn often(timer: Timer) -> Outcome {
         }
         cpu::with_irqs(|| timer::delay(2000));
         ensure_eq!(cpu::this().taken(intid(timer)), 50, "times it fires");
+        Ok(())
+    })
+}
+
+fn cleared(timer: Timer) -> Outcome {
+    with_timers(|| {
+        gic::disable(intid(timer));
+        timer.set_compare(timer.now() + microseconds(100));
+        timer.set_control(ENABLE);
+        cpu::with_irqs(|| timer::delay(3000));
+        ensure_eq!(
+            cpu::this().taken(intid(timer)),
+            0,
+            "times it fires, disabled"
+        );
+        timer.set_control(0);
+        gic::set_bit(gic::ICPENDR, intid(timer));
+        gic::enable(intid(timer), PRIORITY);
+        timer.set_compare(timer.now() + microseconds(100));
+        timer.set_control(ENABLE);
+        ensure!(fired(timer, 1), "it does not fire again");
         Ok(())
     })
 }

@@ -18,7 +18,7 @@ use crate::fake::FakeHw;
 use crate::frame::Frames;
 use crate::keys::Showing;
 use crate::p2m::{P2m, PoolLimit, Stage2Geometry, VmidAllocator};
-use crate::sched::Scheduler;
+use crate::sched::{DEFAULT_RATELIMIT_US, Scheduler};
 use crate::sync::Lock;
 use crate::system::{Domains, IrqOwners, System};
 use crate::timer::Timers;
@@ -112,7 +112,7 @@ fn system_with(
         virqs: GlobalVirqs::new(),
         typed: Showing::none(),
         params: Lock::new(Params::of(&Options::parse("console=dtuart noreboot"))),
-        sched: Scheduler::new(nr_cpus, 62_500_000),
+        sched: Scheduler::new(nr_cpus, 62_500_000, DEFAULT_RATELIMIT_US),
         timers: Timers::new(nr_cpus),
         options: Options::parse("console=dtuart noreboot"),
         kinds,

@@ -34,9 +34,8 @@ enum From {
     Tftp,
 }
 
-/// What is typed for TFTP (docs/juno.md).
-const BY_TFTP: &str =
-    "setenv autoload no; dhcp; tftpboot ${scriptaddr} boot.scr; source ${scriptaddr}\n";
+/// What is typed for TFTP (docs/juno.md), after U-Boot tried the network by itself in vain.
+const BY_TFTP: &str = "setenv devtype dhcp; setenv autoload no; dhcp; tftpboot ${scriptaddr} boot.scr; source ${scriptaddr}\n";
 const PROMPT: Duration = Duration::from_secs(60);
 
 fn boots(stage: &Stage, gic: Gic, from: From) -> Result<()> {

@@ -38,16 +38,20 @@ fn spin(dom0: &mut Dom0, guest: &Guest) -> Result<()> {
 }
 
 /// Seconds of CPU time that each domain has had, by name, as `xl vcpu-list` has them; and the seconds that dom0's
-/// clock shows.
+/// clock shows, in the middle of what xl takes.
 fn times(dom0: &mut Dom0) -> Result<(f64, BTreeMap<String, f64>)> {
-    let text = dom0.run("cut -d' ' -f1 /proc/uptime; xl vcpu-list")?;
-    let mut lines = text.lines();
+    let text = dom0.run("cut -d' ' -f1 /proc/uptime; xl vcpu-list; cut -d' ' -f1 /proc/uptime")?;
+    let lines: Vec<_> = text.lines().collect();
     let number = |text: Option<&str>| text.and_then(|t| t.trim().parse::<f64>().ok());
-    let Some(clock) = number(lines.next()) else {
+    let [first, _, lines @ .., last] = &lines[..] else {
+        return Err(dom0.console.failure(&format!("no times in {text}")));
+    };
+    let (Some(first), Some(last)) = (number(Some(first)), number(Some(last))) else {
         return Err(dom0.console.failure(&format!("no time in {text}")));
     };
+    let clock = f64::midpoint(first, last);
     let mut all = BTreeMap::new();
-    for line in lines.skip(1) {
+    for line in lines {
         let fields: Vec<_> = line.split_whitespace().collect();
         let [name, _, _, _, _, time, ..] = fields[..] else {
             return Err(dom0

@@ -380,6 +380,13 @@ impl<'a> HostDt<'a> {
     }
 }
 
+impl Uart<'_> {
+    /// True for the kind of UART that there is a driver for.
+    pub fn is_driven(&self) -> bool {
+        self.node.is_compatible(&["arm,pl011", "arm,sbsa-uart"])
+    }
+}
+
 /// True for a node that describes RAM.
 pub(crate) fn is_memory(node: Node<'_>) -> bool {
     node.str("device_type") == Some("memory")

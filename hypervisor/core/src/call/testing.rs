@@ -21,7 +21,7 @@ use crate::guest::copy::{GuestMemory, GuestPtr};
 use crate::guest::shared::SharedPage;
 use crate::keys::Showing;
 use crate::p2m::{P2m, P2mType, PoolLimit};
-use crate::sched::Scheduler;
+use crate::sched::{DEFAULT_RATELIMIT_US, Scheduler};
 use crate::sync::Lock;
 use crate::system::{Domains, IrqOwners, System};
 use crate::testing;
@@ -87,7 +87,7 @@ impl Machine {
             virqs: GlobalVirqs::new(),
             typed: Showing::none(),
             params: Lock::new(Params::of(&Options::parse("console=dtuart noreboot"))),
-            sched: Scheduler::new(nr_cpus, 62_500_000),
+            sched: Scheduler::new(nr_cpus, 62_500_000, DEFAULT_RATELIMIT_US),
             timers: Timers::new(nr_cpus),
             options: Options::parse("console=dtuart noreboot"),
             kinds,

@@ -11,6 +11,7 @@ mod watchdog;
 pub mod xen_pages;
 
 use crate::addr::{CpuId, DomId, Gfn, Ipa, PaRange};
+use crate::cpu::kind::KindId;
 use crate::event::{self, EventChannels, EventDomain};
 use crate::grant::GrantTable;
 use crate::guest::shared::SharedPage;
@@ -305,11 +306,26 @@ impl Domain {
         if !fits && !vcpus.iter().any(|vcpu| vcpu.has_run()) {
             let kind = self.sys.kinds.least_used(cpus, self.max_vcpus());
             let kind = kind.ok_or(Errno::NoDev)?;
-            for vcpu in vcpus {
-                vcpu.change_kind(kind).ok_or(Errno::Busy)?;
-            }
+            self.change_kinds(kind)?;
         }
         sched.move_to_pool(hw, vcpus, pool)
+    }
+
+    /// Makes its vCPUs of another kind, all or none.
+    ///
+    /// # Errors
+    /// `EBUSY` if one has run, or somebody looks at its registers.
+    fn change_kinds(&self, kind: KindId) -> Result<(), Errno> {
+        for (n, vcpu) in self.all_vcpus.iter().enumerate() {
+            let before = vcpu.kind_id();
+            if vcpu.change_kind(kind) != Some(true) {
+                // They were all of one kind, as of a domain that has never run.
+                let changed = self.all_vcpus.iter().take(n);
+                changed.for_each(|vcpu| _ = vcpu.change_kind(before));
+                return Err(Errno::Busy);
+            }
+        }
+        Ok(())
     }
 
     /// True if SPI `intid` of the machine is its own, or its to give.

@@ -120,7 +120,7 @@ impl Vcpu {
         self.sys.kinds.get(self.kind_id())
     }
 
-    fn kind_id(&self) -> KindId {
+    pub(super) fn kind_id(&self) -> KindId {
         KindId(self.kind.load(Ordering::Relaxed))
     }
 
@@ -284,7 +284,11 @@ impl Vcpu {
     pub fn reset(self: &Arc<Self>, domain: &Domain) -> bool {
         self.set_up(domain, false);
         let reset = self.while_stopped(|context| {
-            let _start = self.start.lock();
+            // Another vCPU may have started it meanwhile.
+            let mut start = self.start.lock();
+            *start = None;
+            self.start_pending.store(false, Ordering::SeqCst);
+            self.sched.set(pause::DOWN);
             *context = Context::reset(0, 0);
             self.renew(Some(domain));
             self.initialised.store(false, Ordering::Relaxed);

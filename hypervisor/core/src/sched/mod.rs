@@ -21,7 +21,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use pool::PoolInfo;
+pub use pool::{DEFAULT_RATELIMIT_US, PoolInfo, is_ratelimit};
 pub use share::{DEFAULT_WEIGHT, Share};
 pub use state::{Place, SchedState, bit, pause};
 
@@ -116,11 +116,13 @@ pub struct Scheduler {
     most_vcpus: AtomicUsize,
     times: Times,
     frequency: u64,
+    ratelimit_us: u32,
 }
 
 impl Scheduler {
-    /// For `nr_cpus`, none online yet, and one pool.
-    pub fn new(nr_cpus: usize, frequency: u64) -> Self {
+    /// For `nr_cpus`, none online yet, and one pool. `ratelimit_us` is the first limit of each pool
+    /// ([`ratelimit_us`](Self::ratelimit_us)).
+    pub fn new(nr_cpus: usize, frequency: u64, ratelimit_us: u32) -> Self {
         let queue = |_| {
             let seen = Arc::new(Seen::new());
             Queue {
@@ -136,6 +138,7 @@ impl Scheduler {
             most_vcpus: AtomicUsize::new(0),
             times: Times::new(frequency),
             frequency,
+            ratelimit_us,
         };
         scheduler.add_first_pool();
         scheduler

@@ -16,7 +16,13 @@ use xen_abi::errno::Errno;
 use xen_abi::sysctl::{XEN_SYSCTL_SCHED_RATELIMIT_MAX, XEN_SYSCTL_SCHED_RATELIMIT_MIN};
 
 /// How long a vCPU runs before one that has run less may take its CPU, in microseconds: credit2's.
-const RATELIMIT_US: u32 = 1000;
+pub const DEFAULT_RATELIMIT_US: u32 = 1000;
+/// True for a rate limit in microseconds that a pool can have; 0 is none.
+pub fn is_ratelimit(us: u32) -> bool {
+    let bounds = XEN_SYSCTL_SCHED_RATELIMIT_MIN..=XEN_SYSCTL_SCHED_RATELIMIT_MAX;
+    us == 0 || bounds.contains(&us)
+}
+
 /// The CPU that stays in the first pool.
 const FIRST_CPU: CpuId = CpuId(0);
 
@@ -54,11 +60,11 @@ impl Scheduler {
             Pool {
                 id,
                 queue,
-                ratelimit_us: RATELIMIT_US,
+                ratelimit_us: self.ratelimit_us,
             },
         );
         drop(pools);
-        self.apply_ratelimit(queue, RATELIMIT_US);
+        self.apply_ratelimit(queue, self.ratelimit_us);
     }
 
     fn apply_ratelimit(&self, queue: u32, us: u32) {
@@ -114,12 +120,10 @@ impl Scheduler {
     /// # Errors
     /// `ESRCH`; `EINVAL` for what is out of bounds; 0 is not.
     pub fn set_ratelimit_us(&self, pool: u32, us: u32) -> Result<(), Errno> {
-        const BOUNDS: core::ops::RangeInclusive<u32> =
-            XEN_SYSCTL_SCHED_RATELIMIT_MIN..=XEN_SYSCTL_SCHED_RATELIMIT_MAX;
         let queue = {
             let mut pools = self.pools.lock();
             let pool = pools.iter_mut().find(|p| p.id == pool).ok_or(Errno::Srch)?;
-            if us != 0 && !BOUNDS.contains(&us) {
+            if !is_ratelimit(us) {
                 return Err(Errno::Inval);
             }
             pool.ratelimit_us = us;

@@ -65,6 +65,11 @@ impl PhysTimer {
     }
 }
 
+/// The line of a timer whose control register reads so.
+pub const fn is_high(ctl: u64) -> bool {
+    ctl & (ENABLE | IMASK | ISTATUS) == ENABLE | ISTATUS
+}
+
 /// When a timer with these saved registers raises its line, in ticks of CNTPCT_EL0; `offset` is
 /// CNTVOFF_EL2. `None` if it is off, masked, or beyond the counter's range.
 pub const fn deadline(ctl: u64, cval: u64, offset: u64) -> Option<u64> {
@@ -94,6 +99,14 @@ mod tests {
         assert!(t.line(1100));
         assert_eq!(t.read(CntpCtl, 1100), ENABLE | ISTATUS);
         assert_eq!(t.read(CntpTval, 1101), 0xffff_ffff);
+    }
+
+    #[test]
+    fn what_the_line_is() {
+        assert!(is_high(ENABLE | ISTATUS));
+        for low in [0, ENABLE, ISTATUS, ENABLE | IMASK | ISTATUS] {
+            assert!(!is_high(low), "{low}");
+        }
     }
 
     #[test]

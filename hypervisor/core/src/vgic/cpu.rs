@@ -55,6 +55,11 @@ impl CpuState {
         }
     }
 
+    /// Those that wait for their deactivation, a bit each.
+    pub(super) fn release_ppis(&self) -> u32 {
+        self.release_ppis
+    }
+
     /// The physical private interrupt fired: it is not one that waits for its deactivation.
     pub(super) fn ppi_fired(&mut self, pintid: u32) {
         self.release_ppis &= !(1 << (pintid & 31));
@@ -177,20 +182,22 @@ impl<'a> Home<'a> {
         self.state.hcr
     }
 
-    /// Takes everything back: the list registers go to another vCPU. `withdrawn` is a linked private
-    /// interrupt whose line is low.
+    /// Takes everything back: the list registers go to another vCPU. `ppi` is a linked private
+    /// interrupt; its line may be low. True if the physical one stays active.
     pub(super) fn unload(
         &mut self,
         lrs: &mut impl ListRegisters,
-        withdrawn: Option<u32>,
+        (ppi, low): (u32, bool),
         moved: &mut Moved,
-    ) {
+    ) -> bool {
         let before = self.fold(lrs, moved);
-        if let Some(intid) = withdrawn {
-            self.withdraw(intid);
+        if low {
+            self.withdraw(ppi);
         }
         self.state.hcr = HcrBits::empty();
         self.clear(lrs, before);
+        let cell = self.cpu.private.get(ppi as usize);
+        cell.is_some_and(|cell| cell.get().has(PHYS))
     }
 
     /// Takes back into the words what the list registers hold, and returns how many did. They still

@@ -184,21 +184,23 @@ impl Vgic {
     /// Takes everything out of the list registers: another vCPU gets them. The next
     /// [`Self::enter`], for which this leaves it dirty, loads them again.
     ///
-    /// `withdrawn` is a linked PPI whose line is low: one that fired and that the guest has not
+    /// `ppi` is a linked one. If its line is `low`, one that fired and that the guest has not
     /// acknowledged is forgotten, and its physical interrupt deactivated here, where it is active.
+    /// Returns whether that is still active on this CPU.
     pub fn unload(
         &self,
         vcpu: u32,
         lrs: &mut impl ListRegisters,
-        withdrawn: Option<u32>,
+        (ppi, low): (u32, bool),
         notify: &dyn VcpuNotify,
-    ) {
+    ) -> bool {
         let mut moved = Moved::new();
-        self.at_home(vcpu, |home| {
-            home.unload(lrs, withdrawn, &mut moved);
+        let active = self.at_home(vcpu, |home| {
             home.cpu.set_dirty(true);
+            home.unload(lrs, (ppi, low), &mut moved)
         });
         self.settle_moved(vcpu, &moved, notify);
+        active.unwrap_or(false)
     }
 
     /// True if `vcpu` would take an interrupt, its priority mask and PSTATE aside. Exact for a vCPU
@@ -295,12 +297,15 @@ impl Vgic {
                     return None;
                 }
                 let mut irq = before;
+                let releases = home.state.release_ppis();
                 if let Some(change) = change.take() {
                     change(&mut irq, home);
                 }
                 let moved = home.settle(intid as u16, &mut irq);
                 cell.put(irq);
-                let news = irq != before && irq.has(QUEUED);
+                // What is to be deactivated is news as well, though it leaves the list.
+                let releases = home.state.release_ppis() & !releases != 0;
+                let news = irq != before && irq.has(QUEUED) || releases;
                 if news {
                     home.cpu.set_dirty(true);
                 }

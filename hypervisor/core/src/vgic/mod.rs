@@ -194,8 +194,9 @@ impl Vgic {
 
     /// True if `vcpu` holds the physical private interrupt linked to its `intid` active.
     ///
-    /// Exact when it is not loaded: after [`Self::unload`] the CPU's physical active state is this,
-    /// and before the first [`Self::enter`] on a CPU the caller makes it so.
+    /// Before the first [`Self::enter`] on a CPU the caller makes the physical active state this. It
+    /// may change after it was asked for; what the CPU is to know of it then comes with the next
+    /// [`Self::enter`].
     pub fn ppi_hw_active(&self, vcpu: u32, intid: u32) -> bool {
         intid < NR_PRIVATE
             && self

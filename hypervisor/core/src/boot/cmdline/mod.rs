@@ -16,6 +16,7 @@ pub use values::{BootScrub, ConSwitch, Level, Scheduler, Threshold, Timestamps, 
 
 use super::host_dt::HostDt;
 use super::modules::Modules;
+use crate::sched::{DEFAULT_RATELIMIT_US, is_ratelimit};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -59,7 +60,7 @@ pub struct Options<'d> {
     pub dom0_mem: Option<u64>,
     /// Dom0's vCPUs.
     pub dom0_max_vcpus: Option<u32>,
-    /// Each of dom0's vCPUs stays on the CPU of its number.
+    /// Each of dom0's vCPUs stays on the CPU it starts on.
     pub dom0_vcpus_pin: bool,
     /// The console is the UART of the device tree.
     pub console: bool,
@@ -87,6 +88,8 @@ pub struct Options<'d> {
     pub maxcpus: Option<u32>,
     /// The scheduler.
     pub sched: Scheduler,
+    /// Rate limit of a new pool's scheduler, in microseconds; 0: none.
+    pub sched_ratelimit_us: u32,
     /// WFI and WFE of a guest are not trapped.
     pub vwfi_native: bool,
     /// Frames of a grant table.
@@ -133,6 +136,7 @@ impl Default for Options<'_> {
             noreboot: false,
             maxcpus: None,
             sched: Scheduler::Credit2,
+            sched_ratelimit_us: DEFAULT_RATELIMIT_US,
             vwfi_native: false,
             gnttab_max_frames: 64,
             gnttab_max_maptrack_frames: 1024,
@@ -227,6 +231,10 @@ impl<'d> Options<'d> {
             "conring_size" => put(&mut self.conring_size, size(value)),
             "bootscrub" => put(&mut self.bootscrub, bootscrub(value)),
             "maxcpus" => put(&mut self.maxcpus, number(value).map(Some)),
+            "sched_ratelimit_us" => put(
+                &mut self.sched_ratelimit_us,
+                number(value).filter(|us| is_ratelimit(*us)),
+            ),
             "sched" => put(&mut self.sched, scheduler(value)),
             "vwfi" => put(&mut self.vwfi_native, choice(value, "native", "trap")),
             "gnttab_max_frames" => put(&mut self.gnttab_max_frames, number(value)),

@@ -36,7 +36,6 @@ const NO_EFFECT: &[&str] = &[
     "sched_credit2_max_cpus_runqueue",
     "sched_credit2_migrate_resist",
     "sched_debug",
-    "sched_ratelimit_us",
     "sched_smt_power_savings",
     "scrub-domheap",
     "tbuf_size",

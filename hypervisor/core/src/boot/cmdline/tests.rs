@@ -28,7 +28,8 @@ fn a_usual_line_is_read() {
     let line = "console=dtuart dtuart=serial0:115200 dom0_mem=1024M dom0_max_vcpus=2  loglvl=all \
                 guest_loglvl=none/all vwfi=native sched=null bootscrub=0 noreboot no-ext_regions \
                 gnttab_max_frames=0x20 gnttab=max-ver:2,no-transitive conswitch=bx \
-                console_timestamps=boot sync_console serrors=panic maxcpus=010 hmp-unsafe=no";
+                console_timestamps=boot sync_console serrors=panic maxcpus=010 hmp-unsafe=no \
+                sched_ratelimit_us=500";
     let options = Options::parse(line);
     assert_eq!(options.line, line);
     assert_eq!(options.warnings, [""; 0]);
@@ -46,6 +47,7 @@ fn a_usual_line_is_read() {
         (options.sched, options.bootscrub),
         (Scheduler::Null, BootScrub::Off)
     );
+    assert_eq!(options.sched_ratelimit_us, 500);
     assert!(options.vwfi_native && options.noreboot && !options.ext_regions);
     assert_eq!(
         (options.gnttab_max_frames, options.gnttab_max_version),

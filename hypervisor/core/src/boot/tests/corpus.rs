@@ -14,9 +14,6 @@ use std::process::Command;
 use std::string::{String, ToString};
 use std::{env, format, fs, println, vec};
 
-/// What Xenolith has no driver for yet is no fault of a tree's.
-const PL011: &[&str] = &["arm,pl011", "arm,sbsa-uart"];
-
 fn blobs(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap().flatten() {
         let path = entry.path();
@@ -71,7 +68,7 @@ impl Report {
             None => report.lacks.push("PSCI".into()),
         }
         match host.uart(None) {
-            Some(uart) if uart.node.is_compatible(PL011) => {
+            Some(uart) if uart.is_driven() => {
                 report.has.push(format!("PL011 at {}", uart.range.start));
             }
             Some(uart) => {

@@ -51,14 +51,18 @@ pub(in crate::call) fn describe(domain: &Domain) -> GetDomainInfo {
 
 /// `XEN_DOMINF_*`, and the reason of a shutdown in the upper half: all ones if there was none.
 fn flags(domain: &Domain) -> u32 {
-    let (paused, code) = {
-        let life = domain.life.lock();
-        (life.is_paused(), life.shutdown_code)
+    // Who hears that it is shut down takes for granted that its vCPUs have stopped. It may be resumed
+    // meanwhile.
+    let (paused, code) = loop {
+        let (paused, code) = {
+            let life = domain.life.lock();
+            (life.is_paused(), life.shutdown_code)
+        };
+        if code.is_none() || domain.is_settled() {
+            break (paused, code);
+        }
+        core::hint::spin_loop();
     };
-    if code.is_some() {
-        // Who hears that it is shut down takes for granted that its vCPUs have stopped.
-        domain.wait_until_settled();
-    }
     let up = || domain.vcpus().iter().filter(|v| v.is_up());
     let running = up().any(|v| v.sched.place() == Place::Running);
     let blocked = up().next().is_some() && up().all(is_blocked);

@@ -244,7 +244,9 @@ impl Machine {
         if !same {
             if let Some(old) = this.loaded.take() {
                 let domain = old.domain.upgrade().unwrap();
-                domain.vgic.unload(old.id, &mut this.lrs, None, &*domain);
+                domain
+                    .vgic
+                    .unload(old.id, &mut this.lrs, (27, false), &*domain);
                 assert!(this.lrs.lr.iter().all(|lr| lr >> STATE_SHIFT == 0));
                 old.sched.set_loaded(None);
             }

@@ -328,7 +328,7 @@ fn a_vcpu_takes_its_state_along() {
     b.vgic.pulse(Some(0), 30, &b.told);
     b.exit();
     assert_eq!(b.ack(), Some(31));
-    b.vgic.unload(0, &mut b.cpu, None, &b.told);
+    b.vgic.unload(0, &mut b.cpu, (27, false), &b.told);
     assert_eq!(b.cpu.shown(), []);
     assert!(b.vgic.is_dirty(0));
     b.vgic.pulse(Some(0), 29, &b.told);
@@ -472,7 +472,7 @@ fn a_vcpu_starts_anew() {
     b.vgic.pulse(None, 40, &b.told);
     b.exit();
     b.ack();
-    b.vgic.unload(0, &mut b.cpu, None, &b.told);
+    b.vgic.unload(0, &mut b.cpu, (27, false), &b.told);
     b.vgic.reset_vcpu(0, &b.told);
     b.cpu.running.clear();
     b.exit();

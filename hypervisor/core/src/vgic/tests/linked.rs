@@ -220,7 +220,7 @@ fn unlinked_while_active() {
     let mut r = Rig::new();
     r.edge();
     assert_eq!(r.ack(), Some(SPI));
-    r.vgic.unload(0, &mut r.cpu, None, &r.told);
+    r.vgic.unload(0, &mut r.cpu, (TIMER, false), &r.told);
     r.vgic.unlink_all(&r.told);
     let line = *r.phys.irq(PINTID);
     assert!(!line.active && !line.enabled);
@@ -237,7 +237,7 @@ fn the_timer_follows_its_vcpu() {
     r.phys.irq(TIMER).level = true;
     assert!(r.take());
     assert_eq!(r.ack(), Some(TIMER));
-    r.vgic.unload(0, &mut r.cpu, None, &r.told);
+    r.vgic.unload(0, &mut r.cpu, (TIMER, false), &r.told);
     assert!(r.vgic.ppi_hw_active(0, TIMER));
     *r.phys.irq(TIMER) = Default::default(); // the switch clears it
     r.phys.on_cpu(1);
@@ -260,11 +260,11 @@ fn the_timer_withdraws() {
     let mut r = Rig::new();
     r.phys.irq(TIMER).level = true;
     assert!(r.take());
-    r.vgic.unload(0, &mut r.cpu, None, &r.told);
+    r.vgic.unload(0, &mut r.cpu, (TIMER, false), &r.told);
     assert!(r.vgic.ppi_hw_active(0, TIMER), "it waits for its vCPU");
     r.exit();
     r.phys.irq(TIMER).level = false;
-    r.vgic.unload(0, &mut r.cpu, Some(TIMER), &r.told);
+    r.vgic.unload(0, &mut r.cpu, (TIMER, true), &r.told);
     assert!(!r.vgic.ppi_hw_active(0, TIMER));
     assert!(!r.vgic.has_deliverable(0));
     r.phys.irq(TIMER).level = true;
@@ -278,11 +278,30 @@ fn a_timer_that_was_acknowledged_does_not_withdraw() {
     assert!(r.take());
     assert_eq!(r.ack(), Some(TIMER));
     r.phys.irq(TIMER).level = false;
-    r.vgic.unload(0, &mut r.cpu, Some(TIMER), &r.told);
+    r.vgic.unload(0, &mut r.cpu, (TIMER, true), &r.told);
     assert!(r.vgic.ppi_hw_active(0, TIMER) && r.phys.irq(TIMER).active);
     r.exit();
     r.eoi();
     assert!(!r.phys.irq(TIMER).active);
+}
+
+/// One that the guest was not shown: the CPU must learn of it nevertheless, or its timer never fires
+/// again.
+#[test]
+fn a_private_one_that_is_hidden_is_released_soon() {
+    let hide: [fn(&Rig); 2] = [|r| r.redist(0x180, 1 << TIMER), |r| r.dist(0, 0)];
+    for hide in hide {
+        let mut r = Rig::new();
+        hide(&r);
+        r.phys.irq(TIMER).level = true;
+        assert!(r.take());
+        r.exit();
+        assert!(!r.vgic.is_dirty(0));
+        r.redist(0x280, 1 << TIMER);
+        assert!(r.vgic.is_dirty(0));
+        r.exit();
+        assert!(!r.phys.irq(TIMER).active);
+    }
 }
 
 #[test]

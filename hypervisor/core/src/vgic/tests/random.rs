@@ -259,14 +259,12 @@ impl World {
             if low && self.vgic.ppi_hw_active(old, TIMER) {
                 self.owed.remove(&(old, TIMER, 0));
             }
-            let withdrawn = low.then_some(TIMER);
-            self.vgic
-                .unload(old, &mut self.cpus[cpu], withdrawn, &self.told);
+            let active = self
+                .vgic
+                .unload(old, &mut self.cpus[cpu], (TIMER, low), &self.told);
             assert_eq!(self.cpus[cpu].shown(), []);
-            assert_eq!(
-                self.phys.irq(TIMER).active,
-                self.vgic.ppi_hw_active(old, TIMER)
-            );
+            assert_eq!(self.phys.irq(TIMER).active, active);
+            assert_eq!(self.vgic.ppi_hw_active(old, TIMER), active);
             let cpu = std::mem::take(&mut self.cpus[cpu]);
             self.saved.insert(old, cpu.running);
             *self.phys.irq(TIMER) = Default::default();

@@ -36,7 +36,7 @@ fn guest(vgic: &Vgic, vcpu: u32, stop: &AtomicBool, taken: &[AtomicU32]) {
             None => thread::yield_now(),
         }
     }
-    vgic.unload(vcpu, &mut cpu, None, &Polling);
+    vgic.unload(vcpu, &mut cpu, (27, false), &Polling);
 }
 
 #[test]
