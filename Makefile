@@ -75,7 +75,8 @@ symbolize: tools ## name the +0x... addresses of a log on standard input
 	@$(HARNESS) symbolize
 
 clean: ## remove what was built; downloads stay
-	rm -rf target/debug target/release target/$(TARGET) target/logs target/scratch target/tmp target/conformance
+	rm -rf target/debug target/release target/$(TARGET) target/logs target/scratch target/tmp target/conformance \
+		target/juno
 	rm -f target/*.img target/*.elf target/*.cpio target/dom0.*
 
 distclean: ## remove downloads too

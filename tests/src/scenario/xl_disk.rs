@@ -22,7 +22,7 @@ const MIB: usize = 1 << 20;
 const PART: usize = 64 * MIB;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    use Selection::Full;
+    use Selection::{Full, Short};
     let nvme = |selection, gic: Gic, dma: Dma| {
         Scenario::new(format!("xl-disk/{gic}-nvme-{dma}"), selection, move |s| {
             nvme(s, s.with_tools(gic), dma)
@@ -34,7 +34,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         })
     };
     vec![
-        nvme(Full, Gic::V3, Dma::NonCoherent),
+        nvme(Short, Gic::V3, Dma::NonCoherent),
         nvme(Full, Gic::V3, Dma::Coherent),
         nvme(Full, Gic::V2, Dma::NonCoherent),
         nvme(Full, Gic::V2, Dma::Coherent),

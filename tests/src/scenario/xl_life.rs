@@ -21,11 +21,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
         case(Gic::V3, Short, "pause", pauses),
         case(Gic::V2, Full, "pause", pauses),
-        case(Gic::V3, Full, "reboot", reboots),
+        case(Gic::V3, Short, "reboot", reboots),
         case(Gic::V2, Full, "reboot", reboots),
         case(Gic::V3, Full, "early-end", ends_early),
         case(Gic::V2, Full, "early-end", ends_early),
-        case(Gic::V3, Full, "four", four_at_once),
+        case(Gic::V3, Short, "four", four_at_once),
         case(Gic::V2, Full, "four", four_at_once),
         cycles(Gic::V3, Short, 5),
         cycles(Gic::V2, Full, 5),

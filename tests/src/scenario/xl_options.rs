@@ -12,11 +12,14 @@ use crate::guest::{Guest, LONG};
 use crate::machine::Gic;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let case = |gic: Gic| {
+    let case = |gic: Gic, selection| {
         let name = format!("xl/{gic}-options");
-        Scenario::new(name, Selection::Full, move |stage| options(stage, gic))
+        Scenario::new(name, selection, move |stage| options(stage, gic))
     };
-    vec![case(Gic::V3), case(Gic::V2)]
+    vec![
+        case(Gic::V3, Selection::Short),
+        case(Gic::V2, Selection::Full),
+    ]
 }
 
 /// What a user adds to the guest's tree (`xen/docs/misc/arm/passthrough.txt`).
