@@ -54,13 +54,28 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             Ok(())
         })
     };
-    let all = vec![
-        boot(Short, R2, V6_12, 6, 8, true),
-        boot(Full, R2, V6_12, 2, 2, false),
-        boot(Full, R2, V6_1, 6, 2, false),
-        boot(Full, R2, V6_1, 2, 8, true),
+    let mut all = Vec::new();
+    for kernel in [V6_12, V6_1] {
+        for (cpus, gib, el3) in [
+            (6, 8, true),
+            (6, 8, false),
+            (6, 2, true),
+            (6, 2, false),
+            (2, 8, true),
+            (2, 8, false),
+            (2, 2, true),
+            (2, 2, false),
+        ] {
+            let first = all.is_empty();
+            let selection = if first { Short } else { Full };
+            all.push(boot(selection, R2, kernel, cpus, gib, el3));
+        }
+    }
+    all.extend([
         boot(Full, R1, V6_12, 6, 8, false),
+        boot(Full, R1, V6_1, 2, 2, true),
         boot(Full, R0, V6_12, 6, 8, true),
+        boot(Full, R0, V6_1, 2, 2, false),
         disk("juno/nvme-msi", Short, true),
         disk("juno/nvme-intx", Full, false),
         Scenario::new("juno/lan9118", Short, |stage| {
@@ -84,7 +99,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             xl_disk::nvme(stage, machine, Dma::Coherent)
         }),
         Scenario::new("juno/xl-kinds", Full, kinds).on_xenolith_alone(),
-    ];
+    ]);
     all.into_iter().map(Scenario::on_a_juno).collect()
 }
 

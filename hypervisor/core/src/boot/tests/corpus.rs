@@ -116,6 +116,27 @@ fn dtc(blob: &[u8], at: &Path) -> Result<(), String> {
     }
 }
 
+/// Where devices do DMA in dom0's tree as in the host's: what of it is coherent, and what reaches where.
+fn same_dma(host: &HostDt<'_>, dom0: &[u8]) -> Result<(), String> {
+    let tree = Tree::check(dom0).map_err(|error| error.to_string())?;
+    let fdt = tree.fdt();
+    let dom0 = HostDt::new(&tree, &fdt);
+    let gic = host.gic_node().map(|gic| gic.id());
+    for node in dom0.all() {
+        let original = host.find(&node.path());
+        // The interrupt controller is another one.
+        let Some(original) = original.filter(|node| Some(node.id()) != gic) else {
+            continue;
+        };
+        for name in ["dma-coherent", "dma-noncoherent", "dma-ranges"] {
+            if node.property(name) != original.property(name) {
+                return Err(format!("{}: {name} is another", node.path()));
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 #[ignore = "needs Debian's kernel packages: make trees"]
 fn corpus() {
@@ -153,6 +174,9 @@ fn corpus() {
         if let Some((dom0, _)) = dom0_of(&host, &[bank(&host)]) {
             let at = keep.as_ref().map(|dir| dir.join(format!("dom0-{name}")));
             if let Err(said) = dtc(&dom0, at.as_ref().unwrap_or(&scratch)) {
+                bad.push(format!("{name}: dom0's tree: {said}"));
+            }
+            if let Err(said) = same_dma(&host, &dom0) {
                 bad.push(format!("{name}: dom0's tree: {said}"));
             }
         }
