@@ -59,16 +59,21 @@ impl ListRegisters for Lrs {
 pub(crate) fn run() -> ! {
     let (cpu, sys) = (percpu::this(), machine::system());
     let mut loaded: Option<(Arc<Domain>, Arc<Vcpu>)> = None;
+    // A vCPU's time begins where that of the one before it ends: the switch is part of it.
+    let mut now = sys.hw.now();
     loop {
         let own = loaded.as_ref().map(|(_, vcpu)| vcpu);
-        let (next, slice_end) = sys.sched.choose(sys.hw, cpu.id, own);
+        let (next, slice_end) = sys.sched.choose(sys.hw, cpu.id, own, now);
         match slice_end {
             Some(at) => sys.timers.set(sys.hw, at, Purpose::Slice),
             None => sys.timers.cancel(sys.hw, &Purpose::Slice),
         }
         match next {
-            Next::Run(vcpu) => run_vcpu(cpu, sys, &mut loaded, vcpu),
-            Next::Idle => idle(cpu, sys, &mut loaded),
+            Next::Run(vcpu) => now = run_vcpu(cpu, sys, &mut loaded, vcpu, now),
+            Next::Idle => {
+                idle(cpu, sys, &mut loaded);
+                now = sys.hw.now();
+            }
         }
     }
 }
@@ -100,12 +105,14 @@ fn idle(cpu: &PerCpu, sys: &'static System, loaded: &mut Option<(Arc<Domain>, Ar
     }
 }
 
+/// Runs `vcpu`, whose time begins at `now`. Returns when it ended.
 fn run_vcpu(
     cpu: &PerCpu,
     sys: &'static System,
     loaded: &mut Option<(Arc<Domain>, Arc<Vcpu>)>,
     vcpu: Arc<Vcpu>,
-) {
+    now: u64,
+) -> u64 {
     let start = vcpu.take_start();
     let keep = start.is_none() && loaded.as_ref().is_some_and(|(_, l)| Arc::ptr_eq(l, &vcpu));
     if !keep {
@@ -114,7 +121,7 @@ fn run_vcpu(
         }
         let Some(domain) = vcpu.domain.upgrade() else {
             vcpu.sched.set(pause::DYING);
-            return;
+            return now;
         };
         if let Some(start) = start {
             // SAFETY: no CPU has the vCPU loaded, and this one runs it.
@@ -124,24 +131,27 @@ fn run_vcpu(
         vcpu.sched.set_loaded(Some(cpu.id));
         *loaded = Some((domain, vcpu));
     }
-    if let Some((domain, vcpu)) = loaded {
-        cpu.running.set(u32::from(domain.id.0) << 16 | vcpu.id);
-        runstate(sys, domain, vcpu, RUNSTATE_RUNNING);
-        turn(cpu.id, sys, domain, vcpu);
-        let state = match vcpu.sched.flags() {
-            0 | pause::CAPPED => RUNSTATE_RUNNABLE,
-            flags if flags & (pause::DOWN | pause::DOMAIN) != 0 => RUNSTATE_OFFLINE,
-            _ => RUNSTATE_BLOCKED,
-        };
-        runstate(sys, domain, vcpu, state);
-    }
+    let Some((domain, vcpu)) = loaded else {
+        return now;
+    };
+    cpu.running.set(u32::from(domain.id.0) << 16 | vcpu.id);
+    runstate(sys, domain, vcpu, RUNSTATE_RUNNING, now);
+    turn(cpu.id, sys, domain, vcpu);
+    let state = match vcpu.sched.flags() {
+        0 | pause::CAPPED => RUNSTATE_RUNNABLE,
+        flags if flags & (pause::DOWN | pause::DOMAIN) != 0 => RUNSTATE_OFFLINE,
+        _ => RUNSTATE_BLOCKED,
+    };
+    let now = sys.hw.now();
+    runstate(sys, domain, vcpu, state, now);
+    now
 }
 
-fn runstate(sys: &'static System, domain: &Domain, vcpu: &Vcpu, state: u32) {
-    let now = sys.hw.now().saturating_sub(sys.boot_ticks);
+fn runstate(sys: &'static System, domain: &Domain, vcpu: &Vcpu, state: u32, now: u64) {
+    let since_boot = |ticks: u64| ticks.saturating_sub(sys.boot_ticks);
     let area = {
         let mut area = vcpu.runstate.lock();
-        area.enter(state, now);
+        area.enter_woken(state, since_boot(vcpu.sched.woken()), since_boot(now));
         *area
     };
     if area.is_registered() {

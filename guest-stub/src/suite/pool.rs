@@ -20,6 +20,7 @@ use super::errno::{
     EADDRNOTAVAIL, EAGAIN, EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, ENOSPC, ENOSYS, EPERM, ESRCH,
 };
 use super::hypfs;
+use super::small::{nap, runnable_time};
 use crate::machine::dt::{cpus_like, facts};
 use crate::machine::timer::wait_until;
 use crate::xen::domctl::{
@@ -51,6 +52,10 @@ pub(super) const CHECKS: &[Check] = &[
     check("flags of setvcpuaffinity", flags),
     check("a domain that runs is pinned elsewhere at once", pinned),
     check("a domain runs in its pool, and comes back", runs),
+    check(
+        "a vCPU that wakes while another runs there is runnable meanwhile",
+        waiting,
+    ),
 ];
 
 /// What a `cpupool_op` says, and its structure after.
@@ -598,4 +603,25 @@ fn runs() -> Outcome {
     go(0, "move it back")?;
     ensure!(wait_until(LATE, || is_running(domain.0)), "it does not run");
     Ok(())
+}
+
+fn waiting() -> Outcome {
+    const TIMES: u32 = 20;
+    let before = beside_another(TIMES)?;
+    ensure!(before != 0, "it was runnable for no time in {TIMES} times");
+    Ok(())
+}
+
+/// Has CPU 0 wake so many times on a CPU that is busy; nanoseconds that it was runnable.
+fn beside_another(times: u32) -> Result<u64, Failure> {
+    ensure_eq!(bind(0, 1).0, 0, "bind vCPU 0");
+    let domain = counting(0)?;
+    let runs = wait_until(LATE, || is_running(domain.0));
+    let before = runnable_time();
+    let naps = (0..times).map(|_| nap(1_000_000)).min();
+    let after = runnable_time();
+    ensure_eq!(bind(0, all_cpus()).0, 0, "let it go anywhere");
+    ensure!(runs, "the other one does not run");
+    ensure_eq!(naps, Some(0), "SCHEDOP_poll");
+    Ok(after - before)
 }

@@ -160,6 +160,21 @@ pub(super) const VCPU: &[Check] = rows! {
     "VCPUOP_register_runstate_memory_area on a read-only page is taken", runstate(0, Place::ReadOnly.clear()) => 0;
 };
 
+/// Nanoseconds that CPU 0 has waited for a CPU of the machine while it had something to do.
+pub(super) fn runnable_time() -> u64 {
+    runstate(0, RUNSTATE.address());
+    RUNSTATE.0[3].load(Ordering::SeqCst)
+}
+
+/// Has CPU 0 wait for so many nanoseconds.
+pub(super) fn nap(nanoseconds: u64) -> i64 {
+    poll(
+        0,
+        0,
+        timer::nanoseconds(timer::physical_count()) + nanoseconds,
+    )
+}
+
 pub(super) const RUNSTATES: &[Check] = &[
     check(
         "VCPUOP_register_runstate_memory_area: written at once",
@@ -182,8 +197,7 @@ pub(super) const RUNSTATES: &[Check] = &[
     }),
     check("runstate: the time blocked grows", || {
         let blocked = || {
-            let soon = timer::nanoseconds(timer::physical_count()) + 1_000_000;
-            ensure_eq!(poll(0, 0, soon), 0, "SCHEDOP_poll");
+            ensure_eq!(nap(1_000_000), 0, "SCHEDOP_poll");
             ensure_eq!(runstate(0, RUNSTATE.address()), 0, "the call");
             Ok(RUNSTATE.0[4].load(Ordering::SeqCst))
         };

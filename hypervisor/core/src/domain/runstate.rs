@@ -4,7 +4,10 @@
 
 use crate::guest::copy::{GuestMemory, GuestPtr};
 use crate::system::System;
-use xen_abi::vcpu::{RUNSTATE_OFFLINE, RUNSTATE_RUNNING, RunstateInfo, XEN_RUNSTATE_UPDATE};
+use xen_abi::vcpu::{
+    RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, RunstateInfo,
+    XEN_RUNSTATE_UPDATE,
+};
 use zerocopy::FromZeros;
 
 /// One vCPU's states and times.
@@ -37,6 +40,15 @@ impl RunstateArea {
         }
         self.state = state;
         self.since = now;
+    }
+
+    /// As [`enter`](Self::enter), of a vCPU that may have had something to do since `woken`: from
+    /// then on, if it waited or was offline until then, it was runnable.
+    pub fn enter_woken(&mut self, state: u32, woken: u64, now: u64) {
+        if matches!(self.state, RUNSTATE_BLOCKED | RUNSTATE_OFFLINE) && woken > self.since {
+            self.enter(RUNSTATE_RUNNABLE, woken.min(now));
+        }
+        self.enter(state, now);
     }
 
     /// The guest wants to see it at `guest`, or no longer for a null pointer.
@@ -91,5 +103,30 @@ impl RunstateArea {
         info.state_entry_time = sys.ticks_to_ns(self.since);
         info.time = self.time.map(|ticks| sys.ticks_to_ns(ticks));
         info
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_wakes_is_runnable_until_it_runs() {
+        let mut area = RunstateArea::default();
+        area.enter_woken(RUNSTATE_RUNNING, 5, 7);
+        assert_eq!(
+            (area.state, area.since, area.time),
+            (RUNSTATE_RUNNING, 7, [0, 2, 0, 5])
+        );
+        // It was woken before; since then it has run.
+        area.enter_woken(RUNSTATE_BLOCKED, 5, 10);
+        assert_eq!(area.time, [3, 2, 0, 5]);
+        // It was not woken since it waits.
+        area.enter_woken(RUNSTATE_RUNNING, 5, 20);
+        assert_eq!(area.time, [3, 2, 10, 5]);
+        area.enter_woken(RUNSTATE_BLOCKED, 5, 21);
+        // The CPU that woke it read its clock later than the one that runs it.
+        area.enter_woken(RUNSTATE_RUNNING, 26, 25);
+        assert_eq!((area.since, area.time), (25, [4, 2, 14, 5]));
     }
 }

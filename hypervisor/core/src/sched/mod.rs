@@ -277,13 +277,14 @@ impl Scheduler {
         drop(taken);
     }
 
-    /// Chooses what `this` does next, and until when if it must choose again by then. `loaded` is
-    /// the vCPU whose registers it has.
+    /// Chooses what `this` does from `now` on, and until when if it must choose again by then.
+    /// `loaded` is the vCPU whose registers it has.
     pub fn choose(
         &self,
         hw: &dyn Hw,
         this: CpuId,
         loaded: Option<&Arc<Vcpu>>,
+        now: u64,
     ) -> (Next, Option<u64>) {
         let Some(cpu) = self.cpu(this) else {
             return (Next::Idle, None);
@@ -291,7 +292,6 @@ impl Scheduler {
         // All that is looked at below is read after this, at whatever ordering.
         cpu.resched.swap(false, Ordering::SeqCst);
         cpu.told.store(false, Ordering::SeqCst);
-        let now = hw.now();
         let why = Why {
             expired: cpu.until.load(Ordering::Relaxed) <= now,
             yields: cpu.yields.load(Ordering::Relaxed),

@@ -143,6 +143,7 @@ impl RunQueue {
     /// Takes in a vCPU that was out.
     pub(super) fn admit(&mut self, vcpu: &Arc<Vcpu>, at: Moment<'_>) {
         self.put_near(&vcpu.sched, self.floor(&vcpu.sched, at), at);
+        vcpu.sched.set_woken(at.now);
         self.push_ready(vcpu.clone());
     }
 

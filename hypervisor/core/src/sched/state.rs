@@ -74,6 +74,8 @@ pub struct SchedState {
     /// Of the CPU that runs it: since when, and what it may use of its domain's budget.
     since: AtomicU64,
     quota: AtomicU64,
+    /// When it last had to wait for a CPU after it had been out.
+    woken: AtomicU64,
 }
 
 impl SchedState {
@@ -93,6 +95,7 @@ impl SchedState {
             run_ticks: AtomicU64::new(0),
             since: AtomicU64::new(NONE),
             quota: AtomicU64::new(NONE),
+            woken: AtomicU64::new(0),
         }
     }
 
@@ -213,6 +216,16 @@ impl SchedState {
     /// How long it has run until it last stopped, in ticks.
     pub fn run_ticks(&self) -> u64 {
         self.run_ticks.load(Ordering::Relaxed)
+    }
+
+    /// When it last came to those that wait for a CPU from where it waited for something else, in
+    /// ticks.
+    pub fn woken(&self) -> u64 {
+        self.woken.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_woken(&self, now: u64) {
+        self.woken.store(now, Ordering::Relaxed);
     }
 
     /// It runs from `now` on.

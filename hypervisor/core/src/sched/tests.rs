@@ -78,7 +78,11 @@ impl Cpus {
         loaded: Option<&Arc<Vcpu>>,
     ) -> (Option<Arc<Vcpu>>, Option<u64>) {
         set_this_cpu(CpuId(cpu));
-        match self.sys.sched.choose(self.hw, CpuId(cpu), loaded) {
+        match self
+            .sys
+            .sched
+            .choose(self.hw, CpuId(cpu), loaded, self.hw.now())
+        {
             (Next::Run(vcpu), end) => (Some(vcpu), end),
             (Next::Idle, end) => (None, end),
         }

@@ -10,6 +10,7 @@ use crate::domain::Domain;
 use crate::domain::life::Stage;
 use crate::domain::vcpu::Start;
 use crate::fake::Event;
+use crate::hw::Hw as _;
 use crate::sched::Next;
 use crate::vdev::vpl011::{Backend, Vpl011};
 use alloc::sync::Arc;
@@ -308,7 +309,7 @@ fn a_vcpu_must_leave_its_cpu() {
     vcpu.start(&domain, Start { entry: 0, x0: 0 });
     domain.unpause();
     assert!(
-        matches!(sys.sched.choose(hw, CpuId(0), None).0, Next::Run(v) if Arc::ptr_eq(&v, &vcpu))
+        matches!(sys.sched.choose(hw, CpuId(0), None, hw.now()).0, Next::Run(v) if Arc::ptr_eq(&v, &vcpu))
     );
     vcpu.sched.set_loaded(Some(CpuId(0)));
     assert_eq!(info(&mut stage.machine, id).unwrap().flags, 0xffff_0122);
@@ -334,7 +335,7 @@ fn a_vcpu_must_leave_its_cpu() {
     try_once(&mut stage);
     assert!(sys.sched.wants_choice(CpuId(0)));
     assert!(matches!(
-        sys.sched.choose(hw, CpuId(0), Some(&vcpu)).0,
+        sys.sched.choose(hw, CpuId(0), Some(&vcpu), hw.now()).0,
         Next::Idle
     ));
     try_once(&mut stage);

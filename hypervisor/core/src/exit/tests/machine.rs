@@ -212,7 +212,7 @@ impl Machine {
         match self
             .sys
             .sched
-            .choose(self.hw, this, self.cpus[cpu].loaded.as_ref())
+            .choose(self.hw, this, self.cpus[cpu].loaded.as_ref(), self.hw.now())
             .0
         {
             Next::Run(vcpu) => self.load(cpu, vcpu),

@@ -216,7 +216,9 @@ impl Sim {
         let id = CpuId(cpu as u32);
         set_this_cpu(id);
         let loaded = self.loaded(cpu);
-        let (next, until) = self.sched().choose(self.hw(), id, loaded.as_ref());
+        let (next, until) = self
+            .sched()
+            .choose(self.hw(), id, loaded.as_ref(), self.hw().now());
         let mut running = None;
         match next {
             Next::Run(vcpu) => {
