@@ -50,6 +50,8 @@ fn measure(hypervisor: Hypervisor) -> Result<BTreeMap<String, u64>> {
     let mut machine = Machine::new(hypervisor);
     machine.payload = Payload::Image(image);
     machine.dom0_args = "bench".to_owned();
+    // On one CPU. The second one is off for all but what it takes to switch to it.
+    machine.hypervisor_args = "dom0_max_vcpus=2".to_owned();
     machine.attach("-icount", "shift=0,sleep=off");
     let log = target("logs").join(format!("{hypervisor}-bench.log"));
     let mut console = Console::start(&machine, &log)?;

@@ -42,8 +42,9 @@ pub(super) fn run() {
     ] {
         map_unmap(name, count);
     }
-    copy("grant_copy_64", 64);
-    copy("grant_copy_4096", 4096);
+    copy("grant_copy_64", 64, 0);
+    copy("grant_copy_1448_from_2", 1448, 2);
+    copy("grant_copy_4096", 4096, 0);
     remove_from_physmap(table >> 12);
 }
 
@@ -82,16 +83,17 @@ fn map_unmap(name: &str, count: usize) {
     });
 }
 
-fn copy(name: &str, length: u16) {
-    let side = |u, domid| GrantCopyPtr {
+/// Of `length` bytes, from byte `offset` of the granted page to the start of the other.
+fn copy(name: &str, length: u16, offset: u16) {
+    let side = |u, domid, offset| GrantCopyPtr {
         u,
         domid,
-        offset: 0,
+        offset,
         _pad: 0,
     };
     let mut argument = [GrantCopy {
-        source: side(GNTTAB_NR_RESERVED_ENTRIES.into(), DOM0),
-        dest: side(COPY.frame(), DOMID_SELF),
+        source: side(GNTTAB_NR_RESERVED_ENTRIES.into(), DOM0, offset),
+        dest: side(COPY.frame(), DOMID_SELF, 0),
         len: length,
         flags: GNTCOPY_SOURCE_GREF,
         status: 0,

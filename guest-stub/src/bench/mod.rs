@@ -8,6 +8,7 @@ mod call;
 mod grant;
 mod interrupt;
 mod page;
+mod switch;
 
 use core::hint::black_box;
 
@@ -21,6 +22,7 @@ pub(crate) fn run(first_count: u64) {
     interrupt::run();
     page::run();
     grant::run();
+    switch::run();
     println!("BENCH done");
 }
 
