@@ -77,6 +77,10 @@ extern "C" fn boot_main(dtb: u64, image: u64) -> ! {
     let lines = CommandLines::find(dt, &modules);
     let options = Options::parse(leak(lines.xen));
     let uart = dt.uart(options.dtuart).filter(|_| options.console);
+    if uart.is_none() && options.console {
+        let named = options.dtuart.unwrap_or("stdout-path of /chosen");
+        log::warn!("no console: {named} names no UART of the device tree (dtuart=ALIAS or PATH)");
+    }
     let uart = start_console(&options, uart);
     banner(dt, image, options.line);
     options

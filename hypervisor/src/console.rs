@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The console: UART, log ring, and the `log` crate's sink.
 //!
-//! One lock for output and one for input. A panic breaks the output lock.
+//! One lock for output and one for input. A panic does not wait for them.
 
 use crate::{machine, percpu};
 use core::fmt::{self, Write};

@@ -361,6 +361,11 @@ pub(crate) fn wait_ms(ms: u64) {
     }
 }
 
+/// True once it is known how to reset the machine.
+pub(crate) fn can_reset() -> bool {
+    machine::try_get().is_some_and(|m| m.psci.is_some())
+}
+
 /// The last thing a panic does, if it may.
 pub(crate) fn reset_after_panic() {
     if let Some(psci) = machine::try_get().and_then(|m| m.psci.as_ref()) {

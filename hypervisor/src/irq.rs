@@ -162,7 +162,13 @@ pub(crate) fn turn_input_to(target: Target) {
 }
 
 fn say(to: core::fmt::Arguments<'_>) {
-    log::info!("*** Serial input to {to} (type 'CTRL-a' three times to switch input)");
+    match console::switch_key() {
+        Some(key) => log::info!(
+            "*** Serial input to {to} (type 'CTRL-{}' three times to switch input)",
+            char::from(key | 0x60)
+        ),
+        None => log::info!("*** Serial input to {to}"),
+    }
     console::settle();
 }
 

@@ -207,6 +207,10 @@ fn end() -> ! {
         print!("(XL) noreboot: halted\n");
         halt();
     }
+    if !el2::can_reset() {
+        print!("(XL) halted: there is no PSCI yet to reboot with\n");
+        halt();
+    }
     print!("(XL) Rebooting\n");
     el2::wait_ms(20); // for the UART's FIFO
     el2::reset_after_panic();

@@ -29,15 +29,21 @@ fn early_uart(dtb: u64) -> Option<EarlyUart> {
     if u32::from_be(unsafe { blob.read() }) != MAGIC {
         return None;
     }
-    // SAFETY: it is a device tree.
+    // SAFETY: it says that it is a device tree. Who reads it can do no harm but to panic, which ends
+    // as this ends: the machine stands still.
     let fdt = unsafe { Fdt::from_ptr(blob.cast()) }.ok()?;
     let stdout = fdt
         .find_node("/chosen")?
         .property("stdout-path")?
         .as_str()?;
     let path = stdout.split(':').next()?;
-    let reg = fdt.find_node(path)?.reg()?.next()?;
-    // SAFETY: the tree says a UART is there; it is not in use.
+    let node = fdt.find_node(path)?;
+    let driven = |name| matches!(name, "arm,pl011" | "arm,sbsa-uart");
+    if !node.compatible()?.all().any(driven) {
+        return None;
+    }
+    let reg = node.reg()?.next()?;
+    // SAFETY: the tree says a PL011 is there; it is not in use.
     Some(unsafe { EarlyUart::new(reg.starting_address.addr()) })
 }
 

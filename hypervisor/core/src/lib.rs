@@ -2,8 +2,7 @@
 //! Xenolith's portable policy: everything a hypervisor decides, nothing that names a register.
 //!
 //! The same code runs at EL2, where [`hw::Hw`] is the processor, and in host tests, where it is
-//! [`fake::FakeHw`]. Imports go one way: `addr, hw, sync` <- `frame, guest` <- `p2m` <- `domain` <-
-//! `event, grant, vgic, vdev, sched, timer` <- `call` <- `exit`; `boot` sits beside `call`.
+//! [`fake::FakeHw`]. `ARCHITECTURE.md` says what is where.
 #![no_std]
 #![cfg_attr(
     not(test),

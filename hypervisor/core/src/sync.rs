@@ -23,7 +23,7 @@ pub mod rank {
     pub const FRAMES: u8 = 60;
     /// A domain's event channels.
     pub const EVTCHN: u8 = 70;
-    /// A domain's virtual distributor.
+    /// A vCPU's emulated physical timer, a domain's UART.
     pub const VGIC_DIST: u8 = 80;
     /// A vCPU's interrupt lists.
     pub const VGIC_CPU: u8 = 85;

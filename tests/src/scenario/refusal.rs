@@ -168,6 +168,12 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         .collect()
 }
 
+/// What comes after a refusal.
+const ENDS: [&str; 2] = [
+    "(XL) Rebooting",
+    "(XL) halted: there is no PSCI yet to reboot with",
+];
+
 fn refuses(stage: &Stage, refusal: &Refusal) -> Result<()> {
     let mut machine = stage.machine();
     (refusal.spoil)(stage, &mut machine)?;
@@ -179,7 +185,7 @@ fn refuses(stage: &Stage, refusal: &Refusal) -> Result<()> {
     let after = console.rest();
     // The line may be on its way.
     match after.trim() {
-        more if "(XL) Rebooting".starts_with(more) => Ok(()),
+        more if ENDS.iter().any(|end| end.starts_with(more)) => Ok(()),
         more => Err(console.failure(&format!("after the refusal came: {more}"))),
     }
 }

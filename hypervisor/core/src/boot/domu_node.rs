@@ -134,7 +134,7 @@ pub struct Domu<'d> {
 }
 
 impl<'d> Domu<'d> {
-    /// Reads the node of `domain`. The machine has `nr_cpus` vCPUs to offer a domain at most, and a
+    /// Reads the node of `domain`. The machine has `max_vcpus` vCPUs to offer a domain at most, and a
     /// dom0 or not.
     ///
     /// # Errors

@@ -47,7 +47,7 @@ pub enum BootScrub {
     Off,
     /// Before dom0 starts.
     On,
-    /// In idle time, before its first use.
+    /// As `Off`: pages are scrubbed when they are given to a domain.
     Idle,
 }
 
