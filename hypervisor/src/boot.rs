@@ -16,7 +16,7 @@ use hv_core::boot::cmdline::{CommandLines, Options, Params, Scheduler as Schedul
 use hv_core::boot::dom0_mem::{merged, without};
 use hv_core::boot::host_dt::{Gic as GicNode, GicVersion, HostDt, Uart as UartNode};
 use hv_core::boot::modules::Modules;
-use hv_core::boot::validate::Tree;
+use hv_core::boot::validate::{MAGIC, MAX_SIZE, Tree};
 use hv_core::console::Target;
 use hv_core::cpu::errata::Summary;
 use hv_core::cpu::kind::{CpuList, Kinds};
@@ -26,22 +26,20 @@ use hv_core::frame::Frames;
 use hv_core::hw::DirectMap;
 use hv_core::keys::Showing;
 use hv_core::p2m::{Stage2Geometry, VmidAllocator};
-use hv_core::sched::Scheduler;
+use hv_core::sched::{MAX_CPUS, Scheduler};
 use hv_core::sync::Lock;
 use hv_core::system::{Domains, IrqOwners, System};
 use hv_core::timer::Timers;
 use hv_core::vgic::Model;
 use hv_core::virq::GlobalVirqs;
 use platform::gic::{Gic, GicV2Regions, GicV3Regions, RedistributorRegion, affinity};
-use platform::psci::{Conduit, Psci};
+use platform::psci::Psci;
 use platform::uart::Uart;
 
 /// Log ring before `conring_size=` is known.
 const EARLY_RING: usize = 16 << 10;
 /// Most that `conring_size=` may ask for.
 const MAX_RING: usize = 16 << 20;
-/// Largest device tree: what is surely mapped.
-const MAX_DTB: usize = 2 << 20;
 const GIC_WANTED: &str =
     "Xenolith drives GICv2 (\"arm,gic-400\", \"arm,cortex-a15-gic\") and GICv3 (\"arm,gic-v3\")";
 
@@ -117,7 +115,8 @@ fn device_tree(dtb: u64) -> &'static [u8] {
         no_tree(format_args!("no device tree at {dtb:#x}, where x0 points"));
     }
     let start: *const u32 = core::ptr::with_exposed_provenance(dtb as usize);
-    // SAFETY: early_map mapped the place; reading a wrong one does no harm.
+    // SAFETY: `early_map` mapped these 8 bytes, as normal memory. That there is RAM at the address
+    // is for who calls the image to see to (Documentation/arch/arm64/booting.rst of Linux, x0).
     let (magic, size) = unsafe {
         (
             u32::from_be(start.read()),
@@ -125,14 +124,14 @@ fn device_tree(dtb: u64) -> &'static [u8] {
         )
     };
     let size = size as usize;
-    if magic != 0xd00d_feed {
+    if magic != MAGIC {
         no_tree(format_args!(
             "no device tree at {dtb:#x}, where x0 points: magic {magic:#x}"
         ));
     }
-    if size > MAX_DTB {
+    if size > MAX_SIZE {
         no_tree(format_args!(
-            "the device tree at {dtb:#x} has {size} bytes, {MAX_DTB} at most are supported"
+            "the device tree at {dtb:#x} has {size} bytes, {MAX_SIZE} at most are supported"
         ));
     }
     // SAFETY: mapped, and left alone from now on: it is never freed.
@@ -325,7 +324,7 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
     let frames = Frames::new(DirectMap::IDENTITY, &el2::EL2, &host.banks, &host.used)
         .unwrap_or_else(|error| {
             refuse(format_args!(
-                "too little RAM for the frame table: {error:?}"
+                "device tree: the RAM in it cannot be managed: {error}"
             ))
         });
     let frames = machine::set_frames(frames);
@@ -379,17 +378,13 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         boot_ticks,
     });
     log::debug!("boot CPU is {}", boot_id.0);
-    console::resize_ring(
-        usize::try_from(sys.options.conring_size)
-            .unwrap_or(MAX_RING)
-            .clamp(EARLY_RING, MAX_RING),
-    );
+    console::resize_ring(ring_size(sys.options.conring_size));
     let dom0 = dom0::build(sys, &host);
     frames.keep_free(heap::RESERVE);
     let domus = domu::build(sys, &host, dom0.as_ref());
     for module in merged(host.modules.ranges().collect()) {
         if let Err(error) = frames.free_range(module) {
-            log::warn!("boot module at {}: {error:?}", module.start);
+            log::warn!("boot module at {}: {error}", module.start);
         }
     }
     if frames.free_pages() < heap::RESERVE {
@@ -413,6 +408,19 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         console::enable_input();
     }
     run::run()
+}
+
+/// The size of the log ring, which may not be `asked`.
+fn ring_size(asked: u64) -> usize {
+    let size = usize::try_from(asked)
+        .unwrap_or(MAX_RING)
+        .clamp(EARLY_RING, MAX_RING);
+    if size as u64 != asked {
+        log::warn!(
+            "conring_size={asked}: it is {size}, from {EARLY_RING} to {MAX_RING} are possible"
+        );
+    }
+    size
 }
 
 /// Sorts the CPUs by kind, and says what they are.
@@ -462,22 +470,31 @@ fn cpu_list(host: &Host) -> Vec<u64> {
         log::warn!("device tree: /cpus does not list this CPU, MPIDR {this:#x}");
         cpus.push(this);
     }
+    if cpus.len() > MAX_CPUS {
+        log::warn!(
+            "device tree: /cpus lists {} CPUs: {MAX_CPUS} of them are used",
+            cpus.len()
+        );
+        cpus.retain(|&cpu| cpu != this);
+        cpus.insert(0, this);
+        cpus.truncate(MAX_CPUS);
+    }
     cpus
 }
 
 fn map_everything(host: &Host, stacks: &Stacks, cpus: usize) -> u64 {
-    let no_map: Vec<_> = host
+    let reserved: Vec<_> = host
         .dt
         .reserved_memory()
         .iter()
         .map(|r| r.range.page_aligned())
         .collect();
-    let ram = without(&host.banks, &no_map);
+    let ram = without(&host.banks, &reserved);
     let mut devices = host.gic.blocks();
     devices.extend(host.uart.iter().map(|uart| uart.range));
     devices.extend(dom0::msi_frames(host.dt));
     let tables = Tables::new(&ram, &stacks.guards(cpus), &devices)
-        .unwrap_or_else(|range| refuse(format_args!("cannot map {range:?}")));
+        .unwrap_or_else(|range| refuse(format_args!("cannot map {range}")));
     let root = tables.root();
     core::mem::forget(tables);
     root
@@ -540,7 +557,7 @@ fn psci_driver(dt: &HostDt<'_>) -> Option<Psci> {
         log::warn!("device tree: PSCI 0.1 is not supported: one CPU, and no way to power off");
         return None;
     }
-    Some(Psci::new(Conduit::Smc))
+    Some(Psci)
 }
 
 fn gic_driver(node: &GicNode) -> Gic {
@@ -596,6 +613,7 @@ fn guest_gic(gic: &Gic) -> GuestGic {
     GuestGic {
         model,
         lr_count: gic.nr_lrs() as u32,
+        lrs_deactivate: gic.lrs_deactivate(),
         priority_bits: 5,
         nr_spis: gic.lines() - 32,
         gicv,

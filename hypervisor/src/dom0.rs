@@ -101,7 +101,7 @@ fn memory(sys: &'static System) -> Vec<PaRange> {
     for bank in &banks {
         let (mfn, nr) = (bank.start.frame(), bank.size() >> PAGE_SHIFT);
         if let Err(error) = sys.frames.assign(mfn, nr, DOM0) {
-            refuse(format_args!("dom0's memory at {}: {error:?}", bank.start));
+            refuse(format_args!("dom0's memory at {}: {error}", bank.start));
         }
         log::info!(
             "dom0 memory {}-{} ({} MiB)",
@@ -117,7 +117,11 @@ fn create(sys: &'static System, host: &Host, banks: &[PaRange]) -> Arc<Domain> {
     let guest_hw = &sys.guest_hw;
     let online = sys.sched.online().count() as u32;
     let most = guest_hw.gic.max_vcpus();
-    let wanted = sys.options.dom0_max_vcpus.unwrap_or(online).clamp(1, most);
+    let asked = sys.options.dom0_max_vcpus.filter(|asked| *asked != 0);
+    let wanted = asked.unwrap_or(online).clamp(1, most);
+    if let Some(asked) = asked.filter(|asked| *asked > most) {
+        log::warn!("dom0_max_vcpus={asked}: the GIC has room for {most}");
+    }
     let (gic_layout, nr_vcpus) = gic_layout(host, wanted);
     if nr_vcpus < wanted {
         log::warn!("dom0_max_vcpus={wanted}: the GICR regions have room for {nr_vcpus}");
@@ -131,7 +135,7 @@ fn create(sys: &'static System, host: &Host, banks: &[PaRange]) -> Arc<Domain> {
         vmid.number(),
         PoolLimit::Unlimited,
     )
-    .unwrap_or_else(|error| refuse(format_args!("dom0's stage-2 tables: {error:?}")));
+    .unwrap_or_else(|error| refuse(format_args!("dom0's stage-2 tables: {error}")));
     let timer = or_refuse!(host.dt.timer());
     let event_ppi = dom0_mem::event_ppi(&timer, &host.gic)
         .unwrap_or_else(|| refuse(format_args!("no PPI is free for dom0's events")));
@@ -156,7 +160,7 @@ fn create(sys: &'static System, host: &Host, banks: &[PaRange]) -> Arc<Domain> {
         event_ppi,
     };
     let domain =
-        Domain::new(sys, config).unwrap_or_else(|error| refuse(format_args!("dom0: {error:?}")));
+        Domain::new(sys, config).unwrap_or_else(|error| refuse(format_args!("dom0: {error}")));
     domain.vgic.link_ppi(PPI_VIRT_TIMER, &*domain);
     if let Some(callback) = domain
         .hvm_params
@@ -225,6 +229,7 @@ fn vgic_config(sys: &System, nr_vcpus: u32, layout: &GicLayout) -> VgicConfig {
         nr_vcpus,
         nr_spis: gic.nr_spis,
         lr_count: gic.lr_count,
+        lrs_deactivate: gic.lrs_deactivate,
         priority_bits: gic.priority_bits,
         id_bits: machine::get().gic.id_bits(),
         redist_region_ends: create::region_ends(layout),
@@ -235,7 +240,7 @@ fn map_memory(domain: &Domain, banks: &[PaRange], map: &Dom0Map) {
     let insert = |range: &PaRange, ty| {
         let (gfn, mfn) = (Gfn(range.start.frame().0), range.start.frame());
         if let Err(error) = domain.p2m.insert(gfn, mfn, range.size() >> PAGE_SHIFT, ty) {
-            refuse(format_args!("dom0: mapping {range:?}: {error:?}"));
+            refuse(format_args!("dom0: mapping {range}: {error}"));
         }
     };
     banks.iter().for_each(|bank| insert(bank, P2mType::RamRw));
@@ -244,7 +249,7 @@ fn map_memory(domain: &Domain, banks: &[PaRange], map: &Dom0Map) {
         .chain(&map.reserved)
         .for_each(|range| insert(range, P2mType::MmioCached));
     if let Err(error) = create::map_gicv(domain) {
-        refuse(format_args!("dom0: mapping GICV: {error:?}"));
+        refuse(format_args!("dom0: mapping GICV: {error}"));
     }
 }
 
@@ -293,7 +298,9 @@ fn start(
     banks: &[PaRange],
     described: (&Fates, &[PaRange]),
 ) {
-    let kernel = Kernel::open(bytes(module.range)).unwrap_or_else(|error| {
+    // SAFETY: a boot module, and no domain runs before all are built.
+    let image = unsafe { bytes(module.range) };
+    let kernel = Kernel::open(image).unwrap_or_else(|error| {
         refuse(format_args!(
             "dom0's kernel, {}: {error}",
             module.node.path()
@@ -317,7 +324,8 @@ fn start(
     }
     load(sys, &kernel, payload.kernel, place);
     if let Some(from) = ramdisk {
-        put(sys, bytes(from), place.ramdisk);
+        // SAFETY: as for the kernel.
+        put(sys, unsafe { bytes(from) }, place.ramdisk);
     }
     put(sys, &dtb, place.dtb);
     sys.hw.icache_invalidate_all();
@@ -390,28 +398,38 @@ fn device_tree(
 }
 
 /// A boot module's bytes, where firmware left them.
-pub(crate) fn bytes(range: PaRange) -> &'static [u8] {
+///
+/// # Safety
+/// The range must be one of [`Host::modules`]', which lie in RAM and are mapped and reserved until all
+/// domains are built, and the bytes must not be used after that.
+pub(crate) unsafe fn bytes(range: PaRange) -> &'static [u8] {
     let start = core::ptr::with_exposed_provenance(range.start.0 as usize);
-    // SAFETY: the range lies in RAM that is mapped and reserved until all domains were built.
+    // SAFETY: the caller's promise.
     unsafe { core::slice::from_raw_parts(start, range.size() as usize) }
 }
 
-/// Memory of a domain's that nobody uses yet.
-pub(crate) fn room(start: Pa, size: u64) -> &'static mut [u8] {
+/// Memory that nobody uses yet.
+///
+/// # Safety
+/// It must be RAM of a domain's that does not run yet, or taken from the frame allocator, and in no other
+/// slice that is in use.
+pub(crate) unsafe fn room(start: Pa, size: u64) -> &'static mut [u8] {
     let start = core::ptr::with_exposed_provenance_mut(start.0 as usize);
-    // SAFETY: `place` chose it inside the domain's memory, apart from the other pieces, and the
-    // domain does not run yet.
+    // SAFETY: the caller's promise.
     unsafe { core::slice::from_raw_parts_mut(start, size as usize) }
 }
 
 fn load(sys: &System, kernel: &Kernel<'_>, size: u64, place: Placement) {
-    let written = kernel.load(room(place.kernel, size), copy::copy);
+    // SAFETY: `place` chose it inside dom0's memory, apart from the other pieces.
+    let room = unsafe { room(place.kernel, size) };
+    let written = kernel.load(room, copy::copy);
     let written = written.unwrap_or_else(|error| refuse(format_args!("dom0's kernel: {error}")));
     clean(sys, place.kernel, written as u64);
 }
 
 fn put(sys: &System, from: &[u8], to: Pa) {
-    copy::copy(room(to, from.len() as u64), from);
+    // SAFETY: `place` chose it inside dom0's memory, apart from the other pieces.
+    copy::copy(unsafe { room(to, from.len() as u64) }, from);
     clean(sys, to, from.len() as u64);
 }
 

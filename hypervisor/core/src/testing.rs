@@ -132,6 +132,7 @@ pub fn guest_hw() -> GuestHardware {
         gic: GuestGic {
             model: Model::V3,
             lr_count: NR_LRS,
+            lrs_deactivate: true,
             priority_bits: 5,
             nr_spis: 32,
             gicv: None,
@@ -183,6 +184,7 @@ pub fn domain(sys: &'static System, hw: &'static FakeHw, setup: Setup) -> Arc<Do
         nr_vcpus: setup.nr_vcpus,
         nr_spis: 32,
         lr_count: NR_LRS,
+        lrs_deactivate: true,
         priority_bits: 5,
         id_bits: 10,
         redist_region_ends: Vec::new(),

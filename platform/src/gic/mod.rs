@@ -289,11 +289,6 @@ impl Gic {
         self.strike(if active { ISACTIVER } else { ICACTIVER }, intid);
     }
 
-    /// Whether `intid` is active.
-    pub fn is_active(&self, intid: u32) -> bool {
-        self.test(ISACTIVER, intid)
-    }
-
     /// Makes `intid` pending or not. SGIs: use [`Gic::send_sgi`], which works on GICv2 too.
     pub fn set_pending(&self, intid: u32, pending: bool) {
         self.strike(if pending { ISPENDR } else { ICPENDR }, intid);
@@ -302,6 +297,15 @@ impl Gic {
     /// Whether `intid` is pending, by its latch or its input line.
     pub fn is_pending(&self, intid: u32) -> bool {
         self.test(ISPENDR, intid)
+    }
+
+    /// Whether a list register that is linked to a physical interrupt (`ICH_LR.HW`) can be trusted to
+    /// deactivate it.
+    pub fn lrs_deactivate(&self) -> bool {
+        match self {
+            Self::V2(gic) => gic.lrs_deactivate(),
+            Self::V3(_) => true,
+        }
     }
 
     /// Whether a physical IRQ is signalled to the calling CPU.

@@ -14,6 +14,12 @@ use crate::barrier::dsb_sy;
 use crate::mmio::Mmio;
 use arm_sysregs::el1::accessors::read_mpidr_el1;
 
+/// GICC_IIDR of QEMU's GIC. When a guest ends an interrupt whose list register deactivates a physical one,
+/// that one is not looked at again: a level that is high, or an edge that came meanwhile, is signalled when
+/// something else happens to the GIC, or never. Before QEMU 9.1 such an SPI also stays active for all other
+/// CPUs.
+const IIDR_QEMU: u32 = 0x0002_043b;
+
 const GICD_SIZE: usize = 0x1000;
 const GICD_ITARGETSR: usize = 0x800;
 const GICD_SGIR: usize = 0xf00;
@@ -247,6 +253,10 @@ impl GicV2 {
     #[inline]
     pub(super) fn nr_lrs(&self) -> usize {
         self.nr_lrs
+    }
+
+    pub(super) fn lrs_deactivate(&self) -> bool {
+        self.gicc.read32(GICC_IIDR) != IIDR_QEMU
     }
 
     #[inline]

@@ -223,6 +223,7 @@ mod tests {
         let gic = GuestGic {
             model,
             lr_count: 4,
+            lrs_deactivate: true,
             priority_bits: 5,
             nr_spis: 32,
             gicv: None,

@@ -153,6 +153,7 @@ impl Guest {
             nr_vcpus: 2,
             nr_spis: 32,
             lr_count: 4,
+            lrs_deactivate: true,
             priority_bits: 5,
             id_bits: 10,
             redist_region_ends: alloc::vec![],

@@ -40,6 +40,8 @@ pub struct GuestGic {
     pub model: Model,
     /// List registers.
     pub lr_count: u32,
+    /// They can be trusted to deactivate physical interrupts.
+    pub lrs_deactivate: bool,
     /// Implemented priority bits.
     pub priority_bits: u32,
     /// SPIs of the host.
@@ -135,6 +137,7 @@ pub fn domu(sys: &'static System, id: DomId, config: &CreateConfig) -> Result<Ar
         nr_vcpus: config.nr_vcpus,
         nr_spis: config.nr_spis,
         lr_count: gic.lr_count,
+        lrs_deactivate: gic.lrs_deactivate,
         priority_bits: gic.priority_bits,
         id_bits: ID_BITS,
         redist_region_ends: region_ends(&gic_layout),

@@ -3,7 +3,7 @@
 
 use super::irq::{ACTIVE, IN_LR, Irq, IrqCell, PHYS, QUEUED};
 use super::lr::Lr;
-use super::{HcrBits, ListRegisters, MAX_LRS, Model, NR_PRIVATE, Vgic, VgicConfig, VgicCpu};
+use super::{HcrBits, ListRegisters, MAX_LRS, NR_PRIVATE, Vgic, VgicConfig, VgicCpu};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -253,12 +253,14 @@ impl<'a> Home<'a> {
     /// Shows the guest the most urgent interrupts of the list. Only after [`Self::fold`].
     fn fill(&mut self, lrs: &mut impl ListRegisters) -> HcrBits {
         let listed = self.state.list.len();
+        // Once: other vCPUs change it meanwhile, and one order must hold for the whole list.
+        let enabled = self.vgic.group_enabled();
         let (active, pending, hcr) = if listed <= self.room() {
             (0..listed, 0..0, HcrBits::empty())
         } else {
-            self.choose()
+            self.choose(enabled)
         };
-        self.show(lrs, active.chain(pending));
+        self.show(lrs, active.chain(pending), enabled);
         hcr
     }
 
@@ -273,10 +275,13 @@ impl<'a> Home<'a> {
     /// Active interrupts first, so that the guest can deactivate them; but if they would take all
     /// list registers, one goes to the most urgent pending interrupt, which may preempt them.
     #[cold]
-    fn choose(&mut self) -> (Range<usize>, Range<usize>, HcrBits) {
+    fn choose(&mut self, enabled: bool) -> (Range<usize>, Range<usize>, HcrBits) {
         let mut list = core::mem::take(&mut self.state.list);
-        list.sort_unstable_by_key(|&i| (self.rank(i), self.priority(i), i));
-        let count = |rank| list.iter().filter(|&&i| self.rank(i) == rank).count();
+        list.sort_unstable_by_key(|&i| (self.rank(i, enabled), self.priority(i), i));
+        let count = |rank| {
+            let has = |i: &&u16| self.rank(**i, enabled) == rank;
+            list.iter().filter(has).count()
+        };
         let (active, pending) = (count(Rank::Active), count(Rank::Pending));
         self.state.list = list;
         let show_active = active.min(self.room().saturating_sub(usize::from(pending != 0)));
@@ -295,21 +300,22 @@ impl<'a> Home<'a> {
         Some(self.cell(intid)?.get().priority())
     }
 
-    /// Why an interrupt of the list should be shown.
-    fn rank(&self, intid: u16) -> Rank {
+    /// Why an interrupt of the list should be shown, if its group is `enabled`.
+    fn rank(&self, intid: u16, enabled: bool) -> Rank {
         match self.cell(intid).map(IrqCell::get) {
             Some(irq) if irq.has(ACTIVE) => Rank::Active,
-            Some(irq) if irq.deliverable() && self.vgic.group_enabled() => Rank::Pending,
+            Some(irq) if irq.deliverable() && enabled => Rank::Pending,
             _ => Rank::Hidden,
         }
     }
 
     /// Puts a part of the list into free list registers, but what is hidden.
-    fn show(&mut self, lrs: &mut impl ListRegisters, part: impl Iterator<Item = usize>) {
-        let (group1, enabled) = (
-            self.vgic.config.model == Model::V3,
-            self.vgic.group_enabled(),
-        );
+    fn show(
+        &mut self,
+        lrs: &mut impl ListRegisters,
+        part: impl Iterator<Item = usize>,
+        enabled: bool,
+    ) {
         for at in part {
             let Some(&intid) = self.state.list.get(at) else {
                 return;
@@ -325,7 +331,7 @@ impl<'a> Home<'a> {
             let Some(slot) = self.state.slots.get_mut(n) else {
                 return;
             };
-            let lr = irq.load(intid.into(), group1, enabled);
+            let lr = irq.load(intid.into(), &self.vgic.config, enabled);
             cell.put(irq);
             if slot.lr != lr {
                 lrs.write(n as u32, lr.0);
@@ -349,9 +355,8 @@ impl<'a> Home<'a> {
 
     /// True if the guest would take one of the interrupts.
     pub(super) fn has_deliverable(&self) -> bool {
-        self.state
-            .list
-            .iter()
-            .any(|&i| self.rank(i) == Rank::Pending)
+        let enabled = self.vgic.group_enabled();
+        let mut list = self.state.list.iter();
+        list.any(|&i| self.rank(i, enabled) == Rank::Pending)
     }
 }

@@ -6,8 +6,8 @@
 //! register *moves* the latch into it ([`LR_LATCH`]), so that an edge that comes after the guest's
 //! acknowledge is a new one, and an edge that comes before is merged.
 
-use super::NR_PRIVATE;
 use super::lr::{Lr, LrState};
+use super::{Model, NR_PRIVATE, VgicConfig};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Enabled.
@@ -222,8 +222,9 @@ impl Irq {
 
     /// The list register that shows it. Only for a folded one that is wanted. Nothing is shown
     /// pending that is disabled, by itself or by its group (`group_enabled`).
-    pub(super) fn load(&mut self, intid: u32, group1: bool, group_enabled: bool) -> Lr {
+    pub(super) fn load(&mut self, intid: u32, config: &VgicConfig, group_enabled: bool) -> Lr {
         let (active, enabled) = (self.has(ACTIVE), self.has(ENABLED) && group_enabled);
+        let group1 = config.model == Model::V3;
         if !active {
             self.pick_source();
         }
@@ -233,7 +234,9 @@ impl Irq {
         let latch = enabled && self.has(LATCH) && !second;
         let line = enabled && self.line_high() && !active;
         let again = enabled && (self.line_high() || self.waiting_sources() != 0 || second);
-        let hw = self.has(PHYS) && !second;
+        let hw = self.has(PHYS) && !second && config.lrs_deactivate;
+        // Else it is deactivated when the end of this one was told.
+        let told = self.has(PHYS) && !config.lrs_deactivate;
         self.set(LATCH, self.has(LATCH) && !latch);
         self.set(LR_LATCH, latch);
         self.set(LR_HW, hw);
@@ -243,7 +246,7 @@ impl Irq {
         if hw {
             lr.with_hw(self.pintid())
         } else {
-            lr.with_source(self.source()).with_eoi(again)
+            lr.with_source(self.source()).with_eoi(again || told)
         }
     }
 }

@@ -88,6 +88,9 @@ pub struct VgicConfig {
     pub nr_spis: u32,
     /// List registers of the hardware (`ICH_VTR_EL2.ListRegs` + 1).
     pub lr_count: u32,
+    /// A list register may deactivate the physical interrupt it stands for (`ICH_LR.HW`). Else its end is
+    /// told by a maintenance interrupt.
+    pub lrs_deactivate: bool,
     /// Implemented priority bits, 4 to 8, the most significant ones.
     pub priority_bits: u32,
     /// INTID bits that `GICD_TYPER.IDbits` tells (GICv3): 10 for a domU, the host's for dom0.

@@ -38,6 +38,7 @@ fn config(model: Model) -> VgicConfig {
         nr_vcpus: 4,
         nr_spis: 64,
         lr_count: 4,
+        lrs_deactivate: true,
         priority_bits: 5,
         id_bits: 10,
         redist_region_ends: Vec::new(),
@@ -46,6 +47,10 @@ fn config(model: Model) -> VgicConfig {
 
 /// A vGIC on a machine that takes notes.
 fn noted(model: Model) -> (Vgic, &'static FakeHw, Told) {
+    noted_with(config(model))
+}
+
+fn noted_with(config: VgicConfig) -> (Vgic, &'static FakeHw, Told) {
     let hw = FakeHw::leak(0, 2 << 20);
-    (Vgic::new(config(model), hw), hw, Told::default())
+    (Vgic::new(config, hw), hw, Told::default())
 }

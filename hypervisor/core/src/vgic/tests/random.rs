@@ -62,13 +62,8 @@ std::thread_local! {
 }
 
 impl World {
-    fn new(model: Model, lr_count: u32) -> Self {
+    fn new(shape: VgicConfig) -> Self {
         let hw = NOTES.with(|&hw| hw);
-        let shape = VgicConfig {
-            nr_vcpus: VCPUS,
-            lr_count,
-            ..config(model)
-        };
         let vgic = Vgic::new(shape, hw);
         let phys = Physical::new(hw);
         let told = Told::default();
@@ -475,18 +470,24 @@ fn wild() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn model() -> impl Strategy<Value = Model> {
-    prop::sample::select(&[Model::V2, Model::V3][..])
+fn shape() -> impl Strategy<Value = VgicConfig> {
+    let model = prop::sample::select(&[Model::V2, Model::V3][..]);
+    (model, 1..5u32, any::<bool>()).prop_map(|(model, lr_count, lrs_deactivate)| VgicConfig {
+        nr_vcpus: VCPUS,
+        lr_count,
+        lrs_deactivate,
+        ..config(model)
+    })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
     /// A sane guest gets every interrupt, none more often than it came, and all physical ones end
     /// deactivated, once.
     #[test]
-    fn sane_guests_lose_nothing(model in model(), lrs in 1..5u32, ops in prop::collection::vec(sane(), 1..200)) {
-        let mut world = World::new(model, lrs);
+    fn sane_guests_lose_nothing(shape in shape(), ops in prop::collection::vec(sane(), 1..200)) {
+        let mut world = World::new(shape);
         for op in ops {
             world.step(op);
         }
@@ -495,8 +496,8 @@ proptest! {
 
     /// Whatever a guest does harms nobody but itself.
     #[test]
-    fn wild_guests_break_nothing(model in model(), lrs in 1..5u32, ops in prop::collection::vec(wild(), 1..200)) {
-        let mut world = World::new(model, lrs);
+    fn wild_guests_break_nothing(shape in shape(), ops in prop::collection::vec(wild(), 1..200)) {
+        let mut world = World::new(shape);
         for op in ops {
             world.step(op);
         }

@@ -84,3 +84,33 @@ fn routes_change_while_interrupts_come() {
         assert!(!irq.pending(), "{intid} left");
     }
 }
+
+/// More are listed than there are list registers, so that they are put in order, while another vCPU switches
+/// their group.
+#[test]
+fn the_group_is_switched_while_interrupts_are_put_in_order() {
+    let (vgic, ..) = noted(Model::V3);
+    let dist = |offset, size, value| {
+        let done = vgic.dist_access(1, offset, size, Access::Write(value), &Polling);
+        assert_eq!(done, Ok(0));
+    };
+    dist(0x104, 4, 0xffff_ffff);
+    dist(0x204, 4, 0xffff_ffff);
+    thread::scope(|scope| {
+        let sorter = scope.spawn(|| {
+            let mut cpu = Cpu::default();
+            for round in 0..200_000u64 {
+                // Another order each time.
+                let intid = 32 + round * 7 % 32;
+                dist(0x400 + intid, 1, (round * 8) & 0xf8);
+                cpu.enter(&vgic, 0, &Polling);
+                let shown = cpu.shown().len();
+                assert!(shown == 0 || shown == 4, "{shown} are shown");
+            }
+        });
+        let mut groups = [2, 0].into_iter().cycle();
+        while !sorter.is_finished() {
+            groups.by_ref().take(2).for_each(|group| dist(0, 4, group));
+        }
+    });
+}
