@@ -21,10 +21,10 @@ deps: tools ## tools, and the Debian packages that the tests boot
 build: tools ## target/xenolith.img (boot it), target/xenolith.elf (symbols), target/guest-stub.img
 	@scripts/build.sh
 
-hypervisor: tools
+hypervisor: tools ## target/xenolith.img and .elf alone
 	@scripts/build.sh hypervisor
 
-guest-stub: tools
+guest-stub: tools ## target/guest-stub.img alone
 	@scripts/build.sh guest-stub
 
 run: $(if $(ON_XEN),guest-stub,build) ## the demonstration: disks, and pages of another domain; HV=xen: on real Xen

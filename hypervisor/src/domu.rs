@@ -152,7 +152,7 @@ fn create(
         direct_mapped,
         ..usual
     };
-    create::domu(sys, id, &config).unwrap_or_else(|error| refuse_domu!(domu, "{error:?}"))
+    create::domu(sys, id, &config).unwrap_or_else(|error| refuse_domu!(domu, "{error}"))
 }
 
 fn memory(domain: &Domain, domu: &Domu<'_>) -> GuestRam {
@@ -172,7 +172,9 @@ fn memory(domain: &Domain, domu: &Domu<'_>) -> GuestRam {
 
 /// The nodes of its partial device tree.
 fn partial(domu: &Domu<'_>, module: &Module<'_>) -> &'static Nodes<'static> {
-    let tree = Tree::check(bytes(module.range)).unwrap_or_else(|error| {
+    // SAFETY: a boot module, and no domain runs before all are built. The tree is a copy.
+    let blob = unsafe { bytes(module.range) };
+    let tree = Tree::check(blob).unwrap_or_else(|error| {
         refuse_domu!(domu, "partial device tree, {}: {error}", module.node)
     });
     let tree: &'static Tree = Box::leak(Box::new(tree));
@@ -209,7 +211,7 @@ fn give_devices(
         let nr = one.machine.size() >> PAGE_SHIFT;
         let (gfn, mfn): (Gfn, _) = (one.guest.frame(), one.machine.start.frame());
         if let Err(error) = domain.p2m.insert(gfn, mfn, nr, P2mType::MmioDevice) {
-            refuse_domu!(domu, "mapping {:?}: {error:?}", one.machine);
+            refuse_domu!(domu, "mapping {}: {error}", one.machine);
         }
     }
     let gic = &machine::get().gic;
@@ -292,7 +294,8 @@ fn start(
     partial: Option<&Nodes<'_>>,
 ) {
     let module = &domu.kernel;
-    let kernel = Kernel::open(bytes(module.range))
+    // SAFETY: a boot module, and no domain runs before all are built.
+    let kernel = Kernel::open(unsafe { bytes(module.range) })
         .unwrap_or_else(|error| refuse_domu!(domu, "{}: {error}", module.node));
     let ramdisk = domu.ramdisk.as_ref().map(|module| module.range);
     let payload = Payload {
@@ -319,7 +322,8 @@ fn start(
     }
     load(sys, domu, &kernel, payload.kernel, ram, place);
     if let Some(from) = ramdisk {
-        put(sys, domu, ram, bytes(from), place.ramdisk);
+        // SAFETY: as for the kernel.
+        put(sys, domu, ram, unsafe { bytes(from) }, place.ramdisk);
     }
     put(sys, domu, ram, &dtb, place.dtb);
     sys.hw.icache_invalidate_all();
@@ -388,7 +392,8 @@ fn load(
     }
     let pieces = pieces(domu, ram, place.kernel, size);
     if let [whole] = *pieces {
-        let written = unpack(room(whole.start, size));
+        // SAFETY: a piece of the memory of a domain that does not run yet, apart from the others.
+        let written = unpack(unsafe { room(whole.start, size) });
         return clean(sys, whole.start, written as u64);
     }
     // Unpacking wants one piece of memory.
@@ -401,11 +406,12 @@ fn load(
             size >> 10
         )
     });
-    let unpacked = room(staging.base(), size);
+    // SAFETY: it was allocated for this.
+    let unpacked = unsafe { room(staging.base(), size) };
     let written = unpack(unpacked);
     put(sys, domu, ram, &unpacked[..written], place.kernel);
     if let Err(error) = sys.frames.free(staging, order) {
-        log::error!("{staging}: {error:?}");
+        log::error!("{staging}: {error}");
     }
 }
 
@@ -419,7 +425,8 @@ fn put(sys: &System, domu: &Domu<'_>, ram: &GuestRam, from: &[u8], at: Pa) {
     let mut rest = from;
     for piece in pieces(domu, ram, at, from.len() as u64) {
         let (now, later) = rest.split_at(piece.size() as usize);
-        copy::copy(room(piece.start, piece.size()), now);
+        // SAFETY: a piece of the memory of a domain that does not run yet, apart from the others.
+        copy::copy(unsafe { room(piece.start, piece.size()) }, now);
         clean(sys, piece.start, piece.size());
         rest = later;
     }
@@ -428,7 +435,7 @@ fn put(sys: &System, domu: &Domu<'_>, ram: &GuestRam, from: &[u8], at: Pa) {
 /// Makes the event channel over which dom0 serves xenstore; the page comes when dom0 is ready.
 fn offer_xenstore(domain: &Arc<Domain>, dom0: &Arc<Domain>, domu: &Domu<'_>) {
     let port = event::alloc_unbound(&**domain, dom0.id)
-        .unwrap_or_else(|error| refuse_domu!(domu, "xenstore's event channel: {error:?}"));
+        .unwrap_or_else(|error| refuse_domu!(domu, "xenstore's event channel: {error}"));
     let mut params = domain.hvm_params.lock();
     for (index, value) in [
         (HVM_PARAM_STORE_EVTCHN, port.into()),

@@ -15,8 +15,8 @@ pub(crate) const SGI_KICK: u32 = 0;
 /// Stop: another CPU panics.
 pub(crate) const SGI_HALT: u32 = 1;
 
-/// ICH_HCR_EL2.En.
-pub(crate) const HCR_EN: u32 = 1;
+/// ICH_HCR_EL2.En, GICH_HCR.En.
+pub(crate) const ICH_HCR_EN: u32 = 1;
 /// Interrupts taken before the guest has another turn: a storm does not starve it.
 const BURST: usize = 32;
 
@@ -57,7 +57,7 @@ fn dispatch(ack: &Ack, loaded: Option<(&Domain, u32)>, handled: &mut Handled) {
         }
         n if n == irqs.maintenance => {
             // Quiet until the list registers were seen to; EOIcount stays.
-            gic.write_hcr(gic.read_hcr() & !HCR_EN);
+            gic.write_hcr(gic.read_hcr() & !ICH_HCR_EN);
             handled.maintenance = true;
         }
         n if n == irqs.virt_timer => {

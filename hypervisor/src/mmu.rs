@@ -7,8 +7,8 @@ use crate::sysreg::{dsb_ish, isb};
 use aarch64_paging::descriptor::El23Attributes;
 use aarch64_paging::idmap::IdMap;
 use aarch64_paging::paging::{El2, MemoryRegion};
-use alloc::vec::Vec;
 use hv_core::addr::{Pa, PaRange};
+use hv_core::boot::dom0_mem::without;
 
 /// Attr0 = Device-nGnRE, Attr1 = Normal write-back, Attr2 = Normal non-cacheable.
 pub(crate) const MAIR: u64 = 0x0044_ff04;
@@ -73,7 +73,7 @@ pub(crate) fn image() -> Image {
     }
 }
 
-/// Tables enough for the image and the device tree: a root, and two levels under it for each.
+/// Tables for what is used before [`Tables`] are.
 #[repr(C, align(4096))]
 pub(crate) struct EarlyTables {
     tables: [[u64; 512]; EarlyTables::COUNT],
@@ -81,7 +81,9 @@ pub(crate) struct EarlyTables {
 }
 
 impl EarlyTables {
-    const COUNT: usize = 10;
+    /// The root, and as many as the image and the device tree, each across a border of both levels,
+    /// and three UARTs can need.
+    const COUNT: usize = 1 + 2 * 4 + 3 * 2;
 }
 
 static mut EARLY: EarlyTables = EarlyTables {
@@ -173,14 +175,12 @@ impl Tables {
         };
         let mut holes = guards.to_vec();
         holes.push(whole);
-        for bank in ram {
-            for piece in without(*bank, &holes) {
-                tables.add(piece, DATA)?;
-            }
+        for piece in without(ram, &holes) {
+            tables.add(piece, DATA)?;
         }
         tables.add(image.text, TEXT)?;
         tables.add(image.rodata, RODATA)?;
-        for piece in without(image.data, &[image.guard]) {
+        for piece in without(&[image.data], &[image.guard]) {
             tables.add(piece, DATA)?;
         }
         for device in devices {
@@ -234,29 +234,4 @@ pub(crate) fn activate(root: u64) {
     dsb_ish();
     // SAFETY: the tables map all that runs and is used, where it was before.
     unsafe { switch_tables(root, SCTLR | SCTLR_WXN) };
-}
-
-/// `range` less all of `holes`.
-pub(crate) fn without(range: PaRange, holes: &[PaRange]) -> Vec<PaRange> {
-    let mut pieces = alloc::vec![range];
-    for hole in holes {
-        let split = |piece: PaRange| {
-            let before = PaRange {
-                start: piece.start,
-                end: piece.end.min(hole.start),
-            };
-            let after = PaRange {
-                start: piece.start.max(hole.end),
-                end: piece.end,
-            };
-            let parts = if piece.overlaps(hole) {
-                [Some(before), Some(after)]
-            } else {
-                [Some(piece), None]
-            };
-            parts.into_iter().flatten().filter(|r| !r.is_empty())
-        };
-        pieces = pieces.into_iter().flat_map(split).collect();
-    }
-    pieces
 }

@@ -3,10 +3,9 @@
 
 use crate::{mmu, panic};
 use fdt::Fdt;
+use hv_core::boot::validate::MAGIC;
 use platform::board::WELL_KNOWN;
 use platform::uart::{EarlyUart, Uart, probe_pl011};
-
-const MAGIC: u32 = 0xd00d_feed;
 
 /// Entered at another exception level than EL2, with the MMU off: nothing works but a plain write
 /// to the UART that the device tree names.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The run loop of a CPU: choose a vCPU, move its state in, enter it, handle why it left.
 
-use crate::irq::{HCR_EN, Handled};
+use crate::irq::{Handled, ICH_HCR_EN};
 use crate::percpu::PerCpu;
 use crate::sysreg::{dsb_sy, isb, mrs, msr};
 use crate::{context, el2, irq, machine, percpu};
@@ -233,7 +233,7 @@ fn syndrome() -> Syndrome {
 fn refill(domain: &Arc<Domain>, vcpu: &Vcpu) {
     let gic = &machine::get().gic;
     let wanted: HcrBits = domain.vgic.enter(vcpu.id, &mut Lrs(gic), &**domain);
-    gic.write_hcr(HCR_EN | wanted.bits());
+    gic.write_hcr(ICH_HCR_EN | wanted.bits());
 }
 
 /// An SError that arrived after its guest was left goes to the vCPU that is `loaded` still, or to

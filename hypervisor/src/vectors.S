@@ -8,7 +8,7 @@
 
 .macro fatal_entry kind
     .balign 0x80
-    msr     tpidr_el0, x30              // scratch: no guest survives this
+    msr     tpidr_el0, x30              // scratch: the machine ends here
     mov     x30, #\kind
     b       fatal
 .endm

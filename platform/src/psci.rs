@@ -2,90 +2,36 @@
 
 //! Calls into the firmware below: PSCI (Arm DEN0022) and the SMCCC errata queries (Arm DEN0028).
 
+pub use smccc::psci::Version;
 pub use smccc::psci::error::Error;
-pub use smccc::psci::{AffinityState, LowestAffinityLevel, Version};
 
 use smccc::{Call, arch, psci};
 
 #[cfg(not(target_arch = "aarch64"))]
-use self::absent::{NoFirmware as Hvc, NoFirmware as Smc};
+use self::absent::NoFirmware as Smc;
 #[cfg(target_arch = "aarch64")]
-use smccc::{Hvc, Smc};
+use smccc::Smc;
 
-/// The instruction that reaches the firmware: the `method` of the device tree's `/psci` node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Conduit {
-    /// `smc #0`, to EL3.
-    Smc,
-    /// `hvc #0`; only when a hypervisor above this one emulates EL2.
-    Hvc,
-}
-
-/// Evaluates a call of the `smccc` crate with the conduit as its type parameter.
-macro_rules! call {
-    ($conduit:expr, $($function:ident)::+ ( $($argument:expr),* )) => {
-        match $conduit {
-            Conduit::Smc => $($function)::+::<Smc>($($argument),*),
-            Conduit::Hvc => $($function)::+::<Hvc>($($argument),*),
-        }
-    };
-}
-
-impl Conduit {
-    /// The conduit a device tree names: "smc" or "hvc".
-    pub fn from_method(method: &str) -> Option<Self> {
-        match method {
-            "smc" => Some(Self::Smc),
-            "hvc" => Some(Self::Hvc),
-            _ => None,
-        }
-    }
-}
-
-/// The firmware's PSCI.
+/// The firmware's PSCI, 0.2 or later, called with `SMC`: from EL2 there is no other way.
 #[derive(Clone, Copy, Debug)]
-pub struct Psci {
-    conduit: Conduit,
-}
+pub struct Psci;
 
 impl Psci {
-    /// PSCI 0.2 or later behind `conduit`. Nothing is called yet; [`Psci::version`] tells.
-    pub const fn new(conduit: Conduit) -> Self {
-        Self { conduit }
-    }
-
     /// PSCI_VERSION.
     pub fn version(&self) -> Result<Version, Error> {
-        call!(self.conduit, psci::version())
+        psci::version::<Smc>()
     }
 
     /// CPU_ON: starts the CPU with affinity `mpidr` at physical address `entry`, at EL2 with its MMU
     /// off, `context` in x0. Bits of `mpidr` that are not affinity are ignored.
     pub fn cpu_on(&self, mpidr: u64, entry: u64, context: u64) -> Result<(), Error> {
         let target = crate::gic::affinity(mpidr);
-        call!(self.conduit, psci::cpu_on(target, entry, context))
-    }
-
-    /// CPU_OFF: powers the calling CPU down. Returns only on failure.
-    pub fn cpu_off(&self) -> Error {
-        match call!(self.conduit, psci::cpu_off()) {
-            Err(error) => error,
-            Ok(()) => Error::InternalFailure,
-        }
-    }
-
-    /// AFFINITY_INFO of one CPU.
-    pub fn affinity_info(&self, mpidr: u64) -> Result<AffinityState, Error> {
-        let target = crate::gic::affinity(mpidr);
-        call!(
-            self.conduit,
-            psci::affinity_info(target, LowestAffinityLevel::All)
-        )
+        psci::cpu_on::<Smc>(target, entry, context)
     }
 
     /// SYSTEM_OFF. Returns only on failure.
     pub fn system_off(&self) -> Error {
-        match call!(self.conduit, psci::system_off()) {
+        match psci::system_off::<Smc>() {
             Err(error) => error,
             Ok(()) => Error::InternalFailure,
         }
@@ -93,7 +39,7 @@ impl Psci {
 
     /// SYSTEM_RESET. Returns only on failure.
     pub fn system_reset(&self) -> Error {
-        match call!(self.conduit, psci::system_reset()) {
+        match psci::system_reset::<Smc>() {
             Err(error) => error,
             Ok(()) => Error::InternalFailure,
         }
@@ -101,18 +47,12 @@ impl Psci {
 
     /// The SMCCC version and the CPU errata calls firmware offers for the calling CPU.
     pub fn arch_features(&self) -> ArchFeatures {
-        match self.conduit {
-            Conduit::Smc => arch_features::<Smc>(),
-            Conduit::Hvc => arch_features::<Hvc>(),
-        }
+        arch_features::<Smc>()
     }
 
     /// Turns the mitigation of CVE-2018-3639 on for good, on this CPU (SMCCC_ARCH_WORKAROUND_2).
     pub fn enable_workaround_2(&self) -> Result<(), arch::Error> {
-        match self.conduit {
-            Conduit::Smc => arch::arch_workaround_2::<Smc>(true),
-            Conduit::Hvc => arch::arch_workaround_2::<Hvc>(true),
-        }
+        arch::arch_workaround_2::<Smc>(true)
     }
 }
 
@@ -230,10 +170,9 @@ mod tests {
 
     #[test]
     fn no_firmware_is_an_error() {
-        let psci = Psci::new(Conduit::Smc);
+        let psci = Psci;
         assert_eq!(psci.version(), Err(Error::NotSupported));
         assert_eq!(psci.cpu_on(1, 0, 0), Err(Error::NotSupported));
         assert_eq!(psci.system_off(), Error::NotSupported);
-        assert_eq!(Conduit::from_method("hvc"), Some(Conduit::Hvc));
     }
 }

@@ -19,6 +19,10 @@ const FATAL: &[&str] = &["Kernel panic - not syncing", "Panic on CPU", "(XL) ***
 /// Time for the rest of a last message to arrive.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// What shows where a machine that stands still stands: Ctrl-a three times, which gives the input to the hypervisor,
+/// and keys that both hypervisors have. Only the log has the answers.
+const WHERE: &[&str] = &["\x01\x01\x01", "d", "q", "0", "e"];
+
 /// Longest text of the console that a failure quotes.
 const QUOTED: usize = 1500;
 
@@ -110,10 +114,12 @@ impl Console {
             if let Some(reason) = self.hopeless(&state, left) {
                 drop(state);
                 thread::sleep(SETTLE);
-                let late = self.take_match(&output.lock(), pattern);
-                return late.ok_or_else(|| {
-                    self.failure(&format!("{reason} while waiting for {pattern:?}"))
-                });
+                if let Some(late) = self.take_match(&output.lock(), pattern) {
+                    return Ok(late);
+                }
+                let failure = self.failure(&format!("{reason} while waiting for {pattern:?}"));
+                self.ask_where();
+                return Err(failure);
             }
             let (next, _) = output
                 .grown
@@ -174,7 +180,19 @@ impl Console {
             thread::sleep(Duration::from_millis(20));
         }
         let seconds = scaled(deadline).as_secs();
-        Err(self.failure(&format!("QEMU still runs after {seconds} s")))
+        let failure = self.failure(&format!("QEMU still runs after {seconds} s"));
+        self.ask_where();
+        Err(failure)
+    }
+
+    /// Has the hypervisor tell the log what it and its guests do.
+    fn ask_where(&mut self) {
+        for keys in WHERE {
+            if self.send(keys).is_err() {
+                return;
+            }
+            thread::sleep(SETTLE);
+        }
     }
 
     fn ended(&mut self) -> Result<Option<ExitStatus>> {

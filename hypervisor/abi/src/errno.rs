@@ -3,6 +3,8 @@
 //!
 //! A hypercall returns the negated number in x0: `i64::from(Errno::Inval) == -22`.
 
+use core::fmt;
+
 macro_rules! errnos {
     ($($(#[doc = $doc:literal])* $name:ident = $code:literal,)*) => {
         /// A hypercall error. The discriminant is the positive number of `xen/errno.h`.
@@ -10,6 +12,17 @@ macro_rules! errnos {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Errno {
             $($(#[doc = $doc])* $name = $code,)*
+        }
+
+        /// Its name and what it means.
+        impl fmt::Display for Errno {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let documentation = match self {
+                    $(Self::$name => concat!($($doc),*),)*
+                };
+                let text = documentation.trim().trim_end_matches('.');
+                text.split('`').try_for_each(|piece| f.write_str(piece))
+            }
         }
 
         impl Errno {
@@ -120,6 +133,8 @@ impl From<Errno> for i64 {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::Errno;
 
     #[test]
@@ -129,5 +144,6 @@ mod tests {
         assert_eq!(Errno::from_code(105), Some(Errno::NoBufs));
         assert_eq!(Errno::from_code(0), None);
         assert_eq!(Errno::from_code(-22), None);
+        assert_eq!(std::format!("{}", Errno::NoMem), "ENOMEM: out of memory");
     }
 }

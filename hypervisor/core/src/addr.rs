@@ -57,13 +57,6 @@ macro_rules! address {
             pub struct $frame(pub u64);
 
             impl $frame {
-                /// The frame's first address; `None` for a number no 64-bit address has.
-                pub const fn checked_base(self) -> Option<$addr> {
-                    if self.0 >> (64 - PAGE_SHIFT) != 0 {
-                        return None;
-                    }
-                    Some($addr(self.0 << PAGE_SHIFT))
-                }
                 /// The frame's first address. The number must be one of a real frame
                 /// (the bits that do not fit are lost).
                 pub const fn base(self) -> $addr {
@@ -148,6 +141,12 @@ pub struct PaRange {
     pub start: Pa,
     /// First address after the range.
     pub end: Pa,
+}
+
+impl fmt::Display for PaRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.start, self.end)
+    }
 }
 
 impl PaRange {

@@ -260,7 +260,7 @@ fn believed(
 fn data_abort(cur: &mut Current<'_>, abort: DataAbort, syndrome: Syndrome) {
     let ipa = abort.ipa(syndrome.hpfar, syndrome.far);
     if abort.fault() == Fault::External {
-        return handle_serror_like(cur, abort.write(), syndrome);
+        return external_abort(cur, abort.write(), syndrome);
     }
     if abort.ipa_valid() && !abort.s1ptw() && cur.domain.is_emulated(ipa) {
         return emulate(cur, abort, syndrome);
@@ -310,7 +310,7 @@ fn retranslates(cur: &Current<'_>, far: u64, write: bool) -> bool {
 }
 
 /// The bus refused an access that stage 2 allows: the guest gets what it would have had natively.
-fn handle_serror_like(cur: &mut Current<'_>, write: bool, syndrome: Syndrome) {
+fn external_abort(cur: &mut Current<'_>, write: bool, syndrome: Syndrome) {
     guest_log!(
         cur.domain,
         "external abort: VA {:#x}, at {:#x}",

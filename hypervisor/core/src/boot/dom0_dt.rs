@@ -349,7 +349,7 @@ fn chosen_drops(name: &str) -> bool {
     ours || name.starts_with("linux,uefi-") || CHOSEN_DROPPED.contains(&name)
 }
 
-/// True if an IOMMU that is kept from dom0 is in front of `node`.
+/// True if an IOMMU is in front of `node`.
 fn behind_iommu(node: Node<'_>) -> bool {
     let phandle = match (node.property("iommus"), node.property("iommu-map")) {
         (Some(list), _) => Cells(list).next(),

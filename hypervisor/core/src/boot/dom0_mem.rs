@@ -32,6 +32,9 @@ const MAX_BANKS: usize = 256;
 pub enum PlaceError {
     /// Not this much memory is free: bytes missing.
     NoMemory(u64),
+    /// No block is free that is as big as the first one must be: bytes of that, a power of two to which
+    /// it is aligned.
+    NoBlock(u64),
     /// Kernel, device tree and ramdisk do not fit any bank.
     NoRoom,
 }
@@ -42,6 +45,12 @@ impl fmt::Display for PlaceError {
             Self::NoMemory(missing) => {
                 write!(f, "dom0: {} KiB of its memory are not free", missing >> 10)
             }
+            Self::NoBlock(size) => write!(
+                f,
+                "dom0: {} KiB of memory in one piece, aligned to that, are not free: give it less \
+                 (dom0_mem=), or put the boot modules elsewhere",
+                size >> 10
+            ),
             Self::NoRoom => write!(f, "dom0: kernel and modules do not fit any of its banks"),
         }
     }
@@ -65,8 +74,11 @@ pub fn choose_banks(
     let mut smallest = MIN_FIRST_BANK;
     while missing != 0 && banks.len() < MAX_BANKS {
         let bank = take(allocator, missing, smallest, Some(LOW))
-            .or_else(|| take(allocator, missing, smallest, None).filter(|_| !banks.is_empty()))
-            .ok_or(PlaceError::NoMemory(missing))?;
+            .or_else(|| take(allocator, missing, smallest, None));
+        let bank = bank.ok_or_else(|| match banks.is_empty() {
+            true => PlaceError::NoBlock(block(missing.min(smallest))),
+            false => PlaceError::NoMemory(missing),
+        })?;
         missing -= bank.size();
         banks.push(bank);
         smallest = MIN_BANK;
@@ -75,6 +87,11 @@ pub fn choose_banks(
         return Err(PlaceError::NoMemory(missing));
     }
     Ok(merged(banks))
+}
+
+/// The biggest block of at most `most` bytes.
+fn block(most: u64) -> u64 {
+    most.checked_ilog2().map_or(0, |order| 1 << order)
 }
 
 /// The biggest block there is of at most `most` bytes and at least `least` (or all of `most`).
@@ -251,7 +268,7 @@ mod tests {
         let banks = choose_banks(&mut free(), 768 * MIB).unwrap();
         assert_eq!(banks, [range(0x5000_0000, 0x8000_0000)]);
         let error = choose_banks(&mut free(), 4 << 30).unwrap_err();
-        assert!(matches!(error, PlaceError::NoMemory(_)));
+        assert_eq!(error, PlaceError::NoMemory((4 << 30) - 0xbfc0_0000));
     }
 
     #[test]
@@ -261,10 +278,15 @@ mod tests {
         let banks = choose_banks(&mut free, 512 * MIB).unwrap();
         let other = range(0x8_8000_0000, 0x8_9000_0000);
         assert_eq!(banks, [range(0x8000_0000, 0x9000_0000), other]);
-        let mut only_high = Free(alloc::vec![high]);
-        assert!(choose_banks(&mut only_high, 512 * MIB).is_err());
-        let mut crumbs = Free(alloc::vec![range(0x8000_0000, 0x8400_0000), high]);
-        assert!(choose_banks(&mut crumbs, 512 * MIB).is_err());
+        // A machine whose low memory is too small for it, or that has none.
+        for low in [range(0x8000_0000, 0x8400_0000), range(0, 0)] {
+            let mut free = Free(alloc::vec![low, high]);
+            let banks = choose_banks(&mut free, 512 * MIB).unwrap();
+            assert_eq!(banks, [range(0x8_8000_0000, 0x8_a000_0000)]);
+        }
+        let mut crumbs = Free(alloc::vec![range(0x8000_0000, 0x8400_0000)]);
+        let error = choose_banks(&mut crumbs, 512 * MIB).unwrap_err();
+        assert_eq!(error, PlaceError::NoBlock(128 * MIB));
         assert!(choose_banks(&mut crumbs, 64 * MIB).is_ok());
     }
 

@@ -17,8 +17,8 @@ const HIDDEN: &[&str] = &[
     "arm,cortex-a53-edac",
     "arm,armv7-timer-mem",
 ];
-/// IOMMUs, which are kept from dom0 since it must not translate what other domains' pages pass.
-const IOMMU: &[&str] = &[
+/// Arm's IOMMUs, of which old trees name the users differently.
+const SMMU: &[&str] = &[
     "arm,smmu-v1",
     "arm,smmu-v2",
     "arm,smmu-v3",
@@ -80,7 +80,8 @@ fn own_fate(host: &HostDt<'_>, node: Node<'_>) -> Fate {
     }
     let domain = node.compatible().any(|c| c.starts_with("xen,domain"));
     let hidden = domain
-        || [HIDDEN, MODULE, PSCI, IOMMU]
+        || is_iommu(node) && !is_more(node)
+        || [HIDDEN, MODULE, PSCI]
             .iter()
             .any(|list| node.is_compatible(list));
     let replaced = is_gic(node) || is_memory(node) || is_cpus(node);
@@ -126,7 +127,13 @@ fn has_ppi(host: &HostDt<'_>, node: Node<'_>) -> bool {
         .any(|irq| irq.is_ppi())
 }
 
-/// True if `node` uses an IOMMU that is kept from dom0.
+/// True for an IOMMU. Dom0 is to use none: its devices have the addresses of other domains' pages as
+/// they are.
 pub(crate) fn is_iommu(node: Node<'_>) -> bool {
-    node.is_compatible(IOMMU)
+    node.has("#iommu-cells") || node.is_compatible(SMMU)
+}
+
+/// True for an IOMMU that is something else as well, which dom0 needs: a memory controller.
+fn is_more(node: Node<'_>) -> bool {
+    node.name().starts_with("memory-controller")
 }

@@ -140,7 +140,9 @@ impl GuestRam {
         let frames = domain.sys.frames;
         let banks = dom0_mem::choose_banks(&mut InPlace(frames), size);
         let banks = banks.map_err(|error| match error {
-            PlaceError::NoMemory(missing) => MemoryError::NoMemory(missing),
+            PlaceError::NoMemory(missing) | PlaceError::NoBlock(missing) => {
+                MemoryError::NoMemory(missing)
+            }
             PlaceError::NoRoom => MemoryError::NoMemory(size),
         })?;
         let mut ram = Self {

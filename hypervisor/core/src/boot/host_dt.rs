@@ -5,7 +5,7 @@ use super::dom0_mem::merged;
 use super::irq::{self, Irq};
 use super::node::{Node, NodeId, Nodes};
 use super::validate::Tree;
-use crate::addr::{Pa, PaRange};
+use crate::addr::PaRange;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -13,15 +13,7 @@ use core::ops::Deref;
 use fdt::Fdt;
 
 /// `compatible` of GICs with a memory-mapped CPU interface and virtualization.
-pub(crate) const GICV2: &[&str] = &[
-    "arm,gic-400",
-    "arm,cortex-a15-gic",
-    "arm,cortex-a7-gic",
-    "arm,cortex-a9-gic",
-    "arm,eb11mp-gic",
-    "qcom,msm-8660-qgic",
-    "qcom,msm-qgic2",
-];
+pub(crate) const GICV2: &[&str] = &["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic"];
 /// `compatible` of GICv3 and GICv4.
 pub(crate) const GICV3: &[&str] = &["arm,gic-v3"];
 pub(crate) const TIMER: &[&str] = &["arm,armv8-timer", "arm,armv7-timer"];
@@ -48,7 +40,9 @@ impl fmt::Display for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoMemory => write!(f, "device tree: no memory"),
-            Self::BadMemory(path) => write!(f, "device tree: {path}: bad reg"),
+            Self::BadMemory(path) => {
+                write!(f, "device tree: {path}: reg is not of addresses and sizes")
+            }
             Self::NoCpus => write!(f, "device tree: no CPUs"),
             Self::NoGic(found) if found.is_empty() => {
                 write!(f, "device tree: no interrupt controller")
@@ -56,8 +50,15 @@ impl fmt::Display for HostError {
             Self::NoGic(found) => {
                 write!(f, "device tree: interrupt controller \"{found}\" not known")
             }
-            Self::BadGic(path) => write!(f, "device tree: {path}: bad GIC node"),
-            Self::NoTimer => write!(f, "device tree: no generic timer"),
+            Self::BadGic(path) => write!(
+                f,
+                "device tree: {path}: reg must give GICD, GICC, GICH and GICV of a GICv2, GICD and each region \
+                 of GICRs of a GICv3"
+            ),
+            Self::NoTimer => write!(
+                f,
+                "device tree: no generic timer with PPIs for the physical, the virtual and the hypervisor's one"
+            ),
         }
     }
 }
@@ -67,8 +68,6 @@ impl fmt::Display for HostError {
 pub struct Reserved {
     /// The memory.
     pub range: PaRange,
-    /// Must not even be mapped.
-    pub no_map: bool,
     /// Its node.
     pub node: NodeId,
 }
@@ -78,8 +77,6 @@ pub struct Reserved {
 pub enum EnableMethod<'d> {
     /// PSCI `CPU_ON`.
     Psci,
-    /// By writing where to start to this address.
-    SpinTable(Pa),
     /// Something else; empty if nothing is said.
     Other(&'d str),
 }
@@ -185,12 +182,6 @@ pub struct Uart<'d> {
     pub range: PaRange,
     /// Its interrupt.
     pub irq: Option<Irq>,
-    /// log2 of the distance of its registers, for an NS16550 (`reg-shift`).
-    pub reg_shift: u32,
-    /// Bytes of an access, for an NS16550 (`reg-io-width`).
-    pub reg_io_width: u32,
-    /// What follows `:` in the name it was chosen by, such as `115200n8`.
-    pub options: &'d str,
 }
 
 /// The host's device tree.
@@ -256,10 +247,8 @@ impl<'a> HostDt<'a> {
         nodes
             .filter(|node| node.is_available())
             .flat_map(|node| {
-                let no_map = node.has("no-map");
                 node.reg().flatten().map(move |range| Reserved {
                     range,
-                    no_map,
                     node: node.id(),
                 })
             })
@@ -373,9 +362,6 @@ impl<'a> HostDt<'a> {
                 ..range
             },
             irq: self.interrupts(node).first().copied().flatten(),
-            reg_shift: node.u32("reg-shift").unwrap_or(0),
-            reg_io_width: node.u32("reg-io-width").unwrap_or(1),
-            options: name.split_once(':').map_or("", |(_, options)| options),
         })
     }
 }
@@ -409,10 +395,6 @@ fn cpu<'d>(node: Node<'d>) -> Option<Cpu<'d>> {
     let method = |node: Node<'d>| node.str("enable-method");
     let enable = match method(node).or_else(|| node.parent().and_then(method)) {
         Some("psci") => EnableMethod::Psci,
-        Some("spin-table") => match node.number("cpu-release-addr") {
-            Some(address) => EnableMethod::SpinTable(Pa(address)),
-            None => EnableMethod::Other("spin-table"),
-        },
         other => EnableMethod::Other(other.unwrap_or_default()),
     };
     Some(Cpu {

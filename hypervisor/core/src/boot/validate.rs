@@ -10,7 +10,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use fdt::Fdt;
 
-pub(crate) const MAGIC: u32 = 0xd00d_feed;
+/// The first word of a device tree, big-endian.
+pub const MAGIC: u32 = 0xd00d_feed;
 pub(crate) const BEGIN_NODE: u32 = 1;
 pub(crate) const END_NODE: u32 = 2;
 pub(crate) const PROP: u32 = 3;
@@ -51,15 +52,15 @@ pub enum BlobError {
 impl fmt::Display for BlobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Truncated => write!(f, "device tree: truncated"),
-            Self::Magic => write!(f, "device tree: bad magic"),
-            Self::Version(v) => write!(f, "device tree: version {v} not known"),
-            Self::TooBig => write!(f, "device tree: too big"),
-            Self::Block => write!(f, "device tree: block outside the blob"),
-            Self::Reservations => write!(f, "device tree: memory reservations without end"),
-            Self::Token(at) => write!(f, "device tree: bad token at {at:#x}"),
-            Self::Property(at) => write!(f, "device tree: bad property at {at:#x}"),
-            Self::Name(at) => write!(f, "device tree: bad name at {at:#x}"),
+            Self::Truncated => write!(f, "truncated"),
+            Self::Magic => write!(f, "bad magic"),
+            Self::Version(v) => write!(f, "version {v} not known"),
+            Self::TooBig => write!(f, "too big"),
+            Self::Block => write!(f, "block outside the blob"),
+            Self::Reservations => write!(f, "memory reservations without end"),
+            Self::Token(at) => write!(f, "bad token at {at:#x}"),
+            Self::Property(at) => write!(f, "bad property at {at:#x}"),
+            Self::Name(at) => write!(f, "bad name at {at:#x}"),
         }
     }
 }

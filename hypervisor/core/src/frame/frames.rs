@@ -29,6 +29,18 @@ pub enum FrameError {
     TooManyBanks,
 }
 
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoMemory => "not enough memory is free",
+            Self::BadRange => "not all of it is RAM",
+            Self::BadOwner => "no domain of this number can have memory",
+            Self::BadState => "it is in use, or free already",
+            Self::TooManyBanks => "more banks of RAM than are supported",
+        })
+    }
+}
+
 impl From<FrameError> for Errno {
     fn from(error: FrameError) -> Self {
         match error {

@@ -3,6 +3,7 @@
 
 use crate::addr::Mfn;
 use aarch64_paging::descriptor::Stage2Attributes as Bits;
+use core::fmt;
 use xen_abi::errno::Errno;
 
 /// What a guest frame is, kept in the software bits of its entry.
@@ -171,6 +172,18 @@ pub enum P2mError {
     NotMapped,
     /// The domain is being destroyed.
     Dying,
+}
+
+impl fmt::Display for P2mError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Invalid => "addresses out of range",
+            Self::NoMemory => "no memory for tables",
+            Self::Busy => "a granted page is in the way",
+            Self::NotMapped => "nothing is mapped there",
+            Self::Dying => "the domain is being destroyed",
+        })
+    }
 }
 
 impl From<P2mError> for Errno {

@@ -23,7 +23,7 @@ mod tests;
 
 pub use pool::{DEFAULT_RATELIMIT_US, PoolInfo, is_ratelimit};
 pub use share::{DEFAULT_WEIGHT, Share};
-pub use state::{Place, SchedState, bit, pause};
+pub use state::{MAX_CPUS, Place, SchedState, bit, pause};
 
 use crate::addr::CpuId;
 use crate::domain::vcpu::Vcpu;

@@ -311,6 +311,9 @@ impl SchedState {
     }
 }
 
+/// The most CPUs: what a set of them has room for.
+pub const MAX_CPUS: usize = u128::BITS as usize;
+
 /// `cpu` as a set.
 pub fn bit(cpu: CpuId) -> u128 {
     1u128.checked_shl(cpu.0).unwrap_or(0)

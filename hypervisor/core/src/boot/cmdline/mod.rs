@@ -66,8 +66,6 @@ pub struct Options<'d> {
     pub console: bool,
     /// The UART: alias or path, with or without `:options`.
     pub dtuart: Option<&'d str>,
-    /// Each character is out before the next is taken.
-    pub sync_console: bool,
     /// Guests' output goes to the log ring too.
     pub console_to_ring: bool,
     /// What is put before a line.
@@ -96,8 +94,6 @@ pub struct Options<'d> {
     pub gnttab_max_frames: u32,
     /// Frames that track a domain's mappings.
     pub gnttab_max_maptrack_frames: u32,
-    /// Highest version of the grant table.
-    pub gnttab_max_version: u32,
     /// Dom0's tree names extended regions.
     pub ext_regions: bool,
     /// An SError stops the machine, whoever caused it.
@@ -115,7 +111,6 @@ impl Default for Options<'_> {
             dom0_vcpus_pin: false,
             console: true,
             dtuart: None,
-            sync_console: false,
             console_to_ring: false,
             console_timestamps: Timestamps::None,
             // Xen's default is "warning"; what Xenolith has to say at "info" is a screenful at boot.
@@ -140,7 +135,6 @@ impl Default for Options<'_> {
             vwfi_native: false,
             gnttab_max_frames: 64,
             gnttab_max_maptrack_frames: 1024,
-            gnttab_max_version: 1,
             ext_regions: true,
             serrors_panic: false,
             warnings: Vec::new(),
@@ -209,7 +203,6 @@ impl<'d> Options<'d> {
     fn flag(&mut self, name: &str) -> Option<&mut bool> {
         Some(match name {
             "dom0_vcpus_pin" => &mut self.dom0_vcpus_pin,
-            "sync_console" => &mut self.sync_console,
             "console_to_ring" => &mut self.console_to_ring,
             "noreboot" => &mut self.noreboot,
             "ext_regions" => &mut self.ext_regions,
@@ -241,22 +234,19 @@ impl<'d> Options<'d> {
             "gnttab_max_maptrack_frames" => {
                 put(&mut self.gnttab_max_maptrack_frames, number(value))
             }
-            "gnttab" => value.split(',').try_for_each(|v| self.set_gnttab(v)).into(),
+            "gnttab" => value.split(',').all(is_gnttab).then_some(()).into(),
             "serrors" => put(&mut self.serrors_panic, choice(value, "panic", "diverse")),
             _ => Outcome::Unknown,
         }
     }
+}
 
-    fn set_gnttab(&mut self, value: &str) -> Option<()> {
-        match value.split_once(':') {
-            Some(("max-ver", version)) => {
-                self.gnttab_max_version = number(version).filter(|v| (1..=2).contains(v))?;
-            }
-            _ if matches!(value, "transitive" | "no-transitive") => {}
-            _ => return None,
-        }
-        Some(())
-    }
+/// True for what `gnttab=` may say. Version 1 has nothing of it.
+fn is_gnttab(value: &str) -> bool {
+    matches!(
+        value,
+        "max-ver:1" | "max-ver:2" | "transitive" | "no-transitive"
+    )
 }
 
 fn put<T>(place: &mut T, value: Option<T>) -> Outcome {

@@ -38,6 +38,7 @@ const NO_EFFECT: &[&str] = &[
     "sched_debug",
     "sched_smt_power_savings",
     "scrub-domheap",
+    "sync_console",
     "tbuf_size",
     "tevt_mask",
     "trace-pv",

