@@ -21,7 +21,7 @@ use hv_core::console::Target;
 use hv_core::cpu::errata::Summary;
 use hv_core::cpu::kind::{CpuList, Kinds};
 use hv_core::domain::create::{GuestGic, GuestHardware};
-use hv_core::domain::{PPI_PHYS_TIMER, PPI_VIRT_TIMER};
+use hv_core::domain::{LogBudget, PPI_PHYS_TIMER, PPI_VIRT_TIMER};
 use hv_core::frame::Frames;
 use hv_core::hw::DirectMap;
 use hv_core::keys::Showing;
@@ -370,6 +370,7 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
         irq_owners: IrqOwners::new(),
         virqs: GlobalVirqs::new(),
         typed: Showing::none(),
+        log_budget: LogBudget::default(),
         params: Lock::new(Params::of(&options)),
         sched,
         timers: Timers::new(machine.cpus.len()),
@@ -380,14 +381,14 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
     log::debug!("boot CPU is {}", boot_id.0);
     console::resize_ring(ring_size(sys.options.conring_size));
     let dom0 = dom0::build(sys, &host);
-    frames.keep_free(heap::RESERVE);
+    let kept = frames.keep_free(heap::RESERVE);
     let domus = domu::build(sys, &host, dom0.as_ref());
     for module in merged(host.modules.ranges().collect()) {
         if let Err(error) = frames.free_range(module) {
             log::warn!("boot module at {}: {error}", module.start);
         }
     }
-    if frames.free_pages() < heap::RESERVE {
+    if !kept || frames.free_pages() < heap::RESERVE {
         refuse(format_args!(
             "{} KiB of RAM are left, and the hypervisor needs {} KiB to grow: give the domains less \
              (dom0_mem on the command line, memory in /chosen)",

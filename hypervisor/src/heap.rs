@@ -70,14 +70,14 @@ fn grow_for(layout: Layout) -> bool {
         .max(layout.align())
         .max(PAGE_SIZE as usize)
         .next_power_of_two();
-    [needed.max(CHUNK), needed].into_iter().any(|bytes| {
-        let order = (bytes >> PAGE_SHIFT).trailing_zeros();
-        let Ok(mfn) = frames.alloc(order, Limits::default()) else {
-            return false;
-        };
-        let range = PaRange::new(mfn.base(), bytes as u64);
-        range.inspect(|&range| grow(range)).is_some()
-    })
+    let order = |bytes: usize| (bytes >> PAGE_SHIFT).trailing_zeros();
+    let chunk = order(needed.max(CHUNK));
+    let block = match frames.alloc(chunk, Limits::default()) {
+        Ok(mfn) => Some((mfn, chunk)),
+        Err(_) => frames.alloc_for_heap(order(needed)),
+    };
+    let range = block.and_then(|(mfn, order)| PaRange::new(mfn.base(), PAGE_SIZE << order));
+    range.inspect(|&range| grow(range)).is_some()
 }
 
 /// Adds memory that is mapped and used for nothing else, ever.

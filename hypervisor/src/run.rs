@@ -255,6 +255,8 @@ fn deliver_late_serror(sys: &System, loaded: Option<(&Arc<Domain>, &Arc<Vcpu>)>)
                 vcpu.id
             );
             sys.hw.inject_serror();
+            // It ends WFI.
+            vcpu.unblock(pause::BLOCKED);
         }
         None => log::error!("SError, ESR {esr:#x}, on an idle CPU"),
     }

@@ -4,8 +4,8 @@
 use crate::addr::DomId;
 use crate::boot::cmdline::{Options, Params};
 use crate::cpu::kind::Kinds;
-use crate::domain::Domain;
 use crate::domain::create::GuestHardware;
+use crate::domain::{Domain, LogBudget};
 use crate::frame::Frames;
 use crate::hw::{DirectMap, Hw};
 use crate::keys::Showing;
@@ -45,6 +45,8 @@ pub struct System {
     pub timers: Timers,
     /// What a key that was typed shows.
     pub typed: Showing,
+    /// What domains but the initial one may log.
+    pub log_budget: LogBudget,
     /// Options that can change.
     pub params: Lock<Params, { rank::DOMAIN }>,
     /// The command line's options.

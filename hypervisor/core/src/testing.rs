@@ -13,7 +13,7 @@ use crate::boot::cmdline::{Options, Params};
 use crate::cpu::kind::{Cpu, Kinds};
 use crate::cpu::midr::Midr;
 use crate::domain::create::{GuestGic, GuestHardware};
-use crate::domain::{Domain, DomainConfig, GicLayout, Role};
+use crate::domain::{Domain, DomainConfig, GicLayout, LogBudget, Role};
 use crate::fake::FakeHw;
 use crate::frame::Frames;
 use crate::keys::Showing;
@@ -111,6 +111,7 @@ fn system_with(
         irq_owners: IrqOwners::new(),
         virqs: GlobalVirqs::new(),
         typed: Showing::none(),
+        log_budget: LogBudget::default(),
         params: Lock::new(Params::of(&Options::parse("console=dtuart noreboot"))),
         sched: Scheduler::new(nr_cpus, 62_500_000, DEFAULT_RATELIMIT_US),
         timers: Timers::new(nr_cpus),

@@ -14,7 +14,7 @@ use crate::boot::cmdline::{Options, Params};
 use crate::cpu::kind::Kinds;
 use crate::current::Current;
 use crate::domain::context::Regs;
-use crate::domain::{Domain, DomainConfig, GicLayout, Role};
+use crate::domain::{Domain, DomainConfig, GicLayout, LogBudget, Role};
 use crate::fake::FakeHw;
 use crate::frame::{Frames, Limits};
 use crate::guest::copy::{GuestMemory, GuestPtr};
@@ -86,6 +86,7 @@ impl Machine {
             irq_owners: IrqOwners::new(),
             virqs: GlobalVirqs::new(),
             typed: Showing::none(),
+            log_budget: LogBudget::default(),
             params: Lock::new(Params::of(&Options::parse("console=dtuart noreboot"))),
             sched: Scheduler::new(nr_cpus, 62_500_000, DEFAULT_RATELIMIT_US),
             timers: Timers::new(nr_cpus),

@@ -128,6 +128,10 @@ pub fn domu(sys: &'static System, id: DomId, config: &CreateConfig) -> Result<Ar
     if !counts_are_valid {
         return Err(Errno::Inval);
     }
+    // Much of what is made here is allocated without a way to fail.
+    if !sys.frames.may_grow(id) {
+        return Err(Errno::NoMem);
+    }
     let gic_layout = match &config.direct_mapped {
         Some(layout) => layout.clone(),
         None => gic.layout(config.nr_vcpus),

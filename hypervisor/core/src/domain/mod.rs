@@ -5,10 +5,13 @@ pub mod context;
 pub mod create;
 mod death;
 pub mod life;
+mod log_budget;
 pub mod runstate;
 pub mod vcpu;
 mod watchdog;
 pub mod xen_pages;
+
+pub use log_budget::LogBudget;
 
 use crate::addr::{CpuId, DomId, Gfn, Ipa, PaRange};
 use crate::cpu::kind::KindId;
@@ -167,16 +170,6 @@ pub struct CacheFlushes {
     pub own: AtomicU64,
     /// Of others' pages, which it has mapped by grants.
     pub foreign: AtomicU64,
-}
-
-/// Lines a domain may cause in the log each second.
-const LOG_BURST: u32 = 10;
-
-/// Bounds the lines a domain causes in the log.
-#[derive(Default)]
-struct LogBudget {
-    second: AtomicU64,
-    used: AtomicU32,
 }
 
 impl Domain {
@@ -348,10 +341,9 @@ impl Domain {
     /// Takes a line from the log budget: false if the domain has caused too many this second.
     pub fn may_log(&self) -> bool {
         let second = self.sys.now_ns() / 1_000_000_000;
-        if self.log_budget.second.swap(second, Ordering::Relaxed) != second {
-            self.log_budget.used.store(0, Ordering::Relaxed);
-        }
-        self.log_budget.used.fetch_add(1, Ordering::Relaxed) < LOG_BURST
+        // That of all counts for those that could be many.
+        self.log_budget.take(second, log_budget::OF_ONE)
+            && (self.id == DomId(0) || self.sys.log_budget.take(second, log_budget::OF_ALL))
     }
 
     /// Notes that `vcpu` runs on `cpu` from now on; true if another vCPU of the domain ran there

@@ -4,6 +4,7 @@
 use super::buddy::{Buddy, MAX_ORDER};
 use super::page::{Kind, PageInfo, PageState, Table};
 use super::page_ref::PageRef;
+use super::spare::Spare;
 use crate::addr::{DomId, Mfn, PAGE_SHIFT, Pa, PaRange};
 use crate::hw::{DirectMap, Hw};
 use crate::sync::{Lock, rank};
@@ -59,7 +60,7 @@ pub struct Limits {
     /// Take the lowest block there is. Looks at every free block: for boot.
     pub lowest: bool,
     /// Leave the old content. Only for the initial domain's memory at boot, which nothing secret
-    /// has been in and which Linux does not expect to be zero.
+    /// has been in and which Linux does not expect to be zero, and for what no domain sees.
     pub dirty: bool,
 }
 
@@ -94,6 +95,8 @@ pub struct Frames {
     pub(super) total: u64,
     /// Pages that domains' RAM must leave.
     pub(super) kept: AtomicU64,
+    /// For the heap.
+    pub(super) spare: Spare,
     /// See [`take_abandoned`](Self::take_abandoned).
     pub(super) abandoned: AtomicBool,
     /// Domains that wait for it.

@@ -29,6 +29,7 @@ mod page;
 mod page_ref;
 mod promise;
 mod setup;
+mod spare;
 #[cfg(test)]
 #[allow(
     clippy::indexing_slicing,

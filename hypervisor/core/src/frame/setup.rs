@@ -7,6 +7,7 @@
 use super::buddy::{Buddy, MAX_ORDER};
 use super::frames::{FrameError, Frames, NR_DOMAINS, Owned};
 use super::page::{Bank, MAX_BANKS, PageInfo, PageState, Table};
+use super::spare::Spare;
 use crate::addr::{Mfn, PAGE_SHIFT, PAGE_SIZE, Pa, PaRange};
 use crate::hw::{DirectMap, Hw};
 use crate::sync::Lock;
@@ -61,6 +62,7 @@ impl Frames {
             free: AtomicU64::new(0),
             total,
             kept: AtomicU64::new(0),
+            spare: Spare::none(),
             abandoned: AtomicBool::new(false),
             dead: AtomicU32::new(0),
         };

@@ -192,6 +192,26 @@ fn domains_leave_what_is_kept() {
     assert!(frames.alloc(1, any()).is_ok());
 }
 
+/// No two free pages are neighbours: what must not fail gets the block set aside, what may waits until
+/// there is another.
+#[test]
+fn memory_in_pieces_leaves_a_block_for_the_heap() {
+    let (_, frames) = simple();
+    assert!(frames.keep_free(1) && frames.may_grow(D1));
+    let pages = core::iter::from_fn(|| frames.alloc_ram(D1, 0, any()).ok());
+    let (even, odd): (Vec<_>, Vec<_>) = pages.partition(|mfn| mfn.0 % 2 == 0);
+    frames.alloc(0, any()).unwrap();
+    assert!(even.iter().all(|mfn| frames.release_allocation(*mfn, D1)));
+    assert_eq!(frames.alloc(1, any()), Err(FrameError::NoMemory));
+    assert!(frames.may_grow(D1));
+    let (block, order) = frames.alloc_for_heap(3).unwrap();
+    assert_eq!((block.0 % 512, order), (0, 9));
+    assert_eq!(frames.alloc_for_heap(3), None);
+    assert!(!frames.may_grow(D1) && !frames.may_grow(DomId(0)));
+    assert!(odd.iter().all(|mfn| frames.release_allocation(*mfn, D1)));
+    assert!(frames.may_grow(D1));
+}
+
 #[test]
 fn freed_twice_is_caught() {
     let (_, frames) = simple();
@@ -448,8 +468,8 @@ fn references_from_many_threads() {
 #[test]
 fn what_is_set_aside_is_there() {
     let (_, frames) = simple();
-    let free = frames.free_pages();
     frames.keep_free(100);
+    let free = frames.free_pages();
     assert_eq!(frames.set_aside(free - 99), Err(FrameError::NoMemory));
     assert_eq!(frames.set_aside(free - 100), Ok(()));
     assert_eq!(frames.free_pages(), 100);

@@ -4,6 +4,9 @@
 //! Handles come in frames of [`MAPTRACK_PER_FRAME`], which are allocated when needed and kept:
 //! with them come as many hash buckets, so that chains stay short. A new bucket takes over what
 //! belongs there from one other chain (linear hashing), so growing never moves everything.
+//!
+//! In a chain is one mapping of each page. The page's others, its twins, are in a list of their own
+//! beside it, so that a page which is mapped ever so often makes no chain long.
 
 use super::GrantError;
 use crate::addr::{DomId, Gfn, Mfn};
@@ -31,11 +34,25 @@ pub struct Mapping {
 }
 
 struct Entry {
-    mapping: Option<Mapping>,
-    /// Neighbours in the chain of a bucket; of a free handle, the next free one.
+    kept: Option<Kept>,
+    /// The next one in the chain of the bucket, or of the twins; of a free handle, the next free one.
     next: u32,
-    prev: u32,
+    /// Of one in a chain, its first twin; of a twin, the twin before it, or the one in the chain.
+    beside: u32,
 }
+
+/// A mapping. As [`Mapping`], without a byte between the last fields.
+#[derive(Clone, Copy)]
+struct Kept {
+    gfn: Gfn,
+    mfn: Mfn,
+    reference: u32,
+    owner: DomId,
+    readonly: bool,
+    is_twin: bool,
+}
+
+const _: () = assert!(size_of::<Entry>() == 32);
 
 /// Handles, and the bucket of the same number for each.
 struct Frame {
@@ -92,10 +109,29 @@ impl Maptrack {
 
     /// Lets a reserved handle stand for `mapping`.
     pub(super) fn publish(&mut self, handle: u32, mapping: Mapping) {
+        let Mapping {
+            gfn,
+            mfn,
+            reference,
+            owner,
+            readonly,
+        } = mapping;
+        let bucket = self.bucket_of(mfn);
+        let other = self.chain(bucket).find(|(_, kept)| kept.mfn == mfn);
         if let Some(entry) = self.entry_mut(handle) {
-            entry.mapping = Some(mapping);
+            entry.kept = Some(Kept {
+                gfn,
+                mfn,
+                reference,
+                owner,
+                readonly,
+                is_twin: other.is_some(),
+            });
             self.mapped = self.mapped.saturating_add(1);
-            self.link(self.bucket_of(mapping.mfn), handle);
+            match other {
+                Some((first, _)) => self.add_twin(first, handle),
+                None => self.link(bucket, handle),
+            }
         }
     }
 
@@ -104,7 +140,6 @@ impl Maptrack {
     /// # Errors
     /// `BadHandle`; `General` if it is elsewhere.
     pub(super) fn take(&mut self, handle: u32, gfn: Gfn) -> Result<Mapping, GrantError> {
-        let handle = self.known(handle).ok_or(GrantError::BadHandle)?;
         let mapping = self.get(handle).ok_or(GrantError::BadHandle)?;
         if mapping.gfn != gfn {
             return Err(GrantError::General);
@@ -136,7 +171,14 @@ impl Maptrack {
 
     /// What `handle` stands for.
     pub(super) fn get(&self, handle: u32) -> Option<Mapping> {
-        self.entry(handle)?.mapping
+        let kept = self.entry(self.known(handle)?)?.kept?;
+        Some(Mapping {
+            gfn: kept.gfn,
+            mfn: kept.mfn,
+            reference: kept.reference,
+            owner: kept.owner,
+            readonly: kept.readonly,
+        })
     }
 
     /// How many mappings there are.
@@ -146,13 +188,14 @@ impl Maptrack {
 
     /// True if `mfn` is mapped.
     pub(super) fn maps(&self, mfn: Mfn) -> bool {
-        self.chain(self.bucket_of(mfn)).any(|(_, m)| m.mfn == mfn)
+        self.chain(self.bucket_of(mfn))
+            .any(|(_, kept)| kept.mfn == mfn)
     }
 
     fn remove(&mut self, handle: u32, mapping: Mapping) {
         self.unlink(self.bucket_of(mapping.mfn), handle);
         if let Some(entry) = self.entry_mut(handle) {
-            entry.mapping = None;
+            entry.kept = None;
             self.mapped = self.mapped.saturating_sub(1);
         }
         self.release(handle);
@@ -190,9 +233,9 @@ impl Maptrack {
         entries.try_reserve_exact(nr).ok()?;
         buckets.try_reserve_exact(nr).ok()?;
         entries.resize_with(nr, || Entry {
-            mapping: None,
+            kept: None,
             next: NIL,
-            prev: NIL,
+            beside: NIL,
         });
         buckets.resize(nr, NIL);
         self.frames.push(Frame { entries, buckets });
@@ -216,27 +259,25 @@ impl Maptrack {
         let nr = to.saturating_add(1);
         let from = to & half_mask(nr);
         let mut next = self.head(from);
-        while let Some(Entry {
-            mapping: Some(mapping),
+        self.set_head(from, NIL);
+        while let Some(&Entry {
+            kept: Some(kept),
             next: after,
             ..
         }) = self.entry(next)
         {
-            let (handle, mfn) = (next, mapping.mfn);
-            next = *after;
-            if bucket(mfn, nr) == to {
-                self.unlink(from, handle);
-                self.link(to, handle);
-            }
+            let moves = bucket(kept.mfn, nr) == to;
+            self.link(if moves { to } else { from }, next);
+            next = after;
         }
     }
 
-    /// The mappings in a bucket.
-    fn chain(&self, bucket: u32) -> impl Iterator<Item = (u32, Mapping)> {
+    /// One mapping of each page in a bucket.
+    fn chain(&self, bucket: u32) -> impl Iterator<Item = (u32, Kept)> {
         let mut next = self.head(bucket);
         core::iter::from_fn(move || {
             let entry = self.entry(next)?;
-            let found = (next, entry.mapping?);
+            let found = (next, entry.kept?);
             next = entry.next;
             Some(found)
         })
@@ -259,27 +300,78 @@ impl Maptrack {
         }
     }
 
+    /// Puts `handle`, with its twins, into a chain.
     fn link(&mut self, bucket: u32, handle: u32) {
-        let first = self.head(bucket);
-        if let Some(entry) = self.entry_mut(handle) {
-            (entry.prev, entry.next) = (NIL, first);
-        }
-        if let Some(first) = self.entry_mut(first) {
-            first.prev = handle;
-        }
+        self.set_next(handle, self.head(bucket));
         self.set_head(bucket, handle);
     }
 
+    /// Puts `twin` beside `first`, which is in a chain.
+    fn add_twin(&mut self, first: u32, twin: u32) {
+        let second = self.entry(first).map_or(NIL, |entry| entry.beside);
+        self.set_next(twin, second);
+        self.set_beside(twin, first);
+        self.set_beside(second, twin);
+        self.set_beside(first, twin);
+    }
+
+    /// Takes `handle` out of the chain of `bucket`, where a twin takes its place, or from the twins.
     fn unlink(&mut self, bucket: u32, handle: u32) {
-        let Some(&Entry { prev, next, .. }) = self.entry(handle) else {
+        let Some(&Entry {
+            kept: Some(kept),
+            next,
+            beside,
+        }) = self.entry(handle)
+        else {
             return;
         };
-        match self.entry_mut(prev) {
-            Some(entry) => entry.next = next,
-            None => self.set_head(bucket, next),
+        self.set_beside(handle, NIL);
+        if kept.is_twin {
+            match self.is_twin(beside) {
+                true => self.set_next(beside, next),
+                false => self.set_beside(beside, next),
+            }
+            return self.set_beside(next, beside);
         }
-        if let Some(entry) = self.entry_mut(next) {
-            entry.prev = prev;
+        let heir = match self.entry_mut(beside) {
+            Some(Entry {
+                kept: Some(twin),
+                next: second,
+                beside: first,
+            }) => {
+                // The twin after it knows it as its neighbour already.
+                twin.is_twin = false;
+                *first = *second;
+                *second = next;
+                beside
+            }
+            _ => next,
+        };
+        let before = self.chain(bucket).map(|(n, _)| n);
+        let before = before
+            .take_while(|n| *n != handle)
+            .find(|n| self.entry(*n).is_some_and(|entry| entry.next == handle));
+        match before {
+            Some(before) => self.set_next(before, heir),
+            None => self.set_head(bucket, heir),
+        }
+    }
+
+    fn is_twin(&self, handle: u32) -> bool {
+        self.entry(handle)
+            .and_then(|entry| entry.kept)
+            .is_some_and(|kept| kept.is_twin)
+    }
+
+    fn set_next(&mut self, handle: u32, next: u32) {
+        if let Some(entry) = self.entry_mut(handle) {
+            entry.next = next;
+        }
+    }
+
+    fn set_beside(&mut self, handle: u32, beside: u32) {
+        if let Some(entry) = self.entry_mut(handle) {
+            entry.beside = beside;
         }
     }
 }
@@ -352,6 +444,26 @@ mod tests {
         assert_eq!(track.reserve(|| true), Some(MAPTRACK_PER_FRAME));
     }
 
+    /// Whoever maps one page ever so often makes nobody walk.
+    #[test]
+    fn a_page_mapped_often_makes_no_long_chain() {
+        let mut track = Maptrack::new(40);
+        let nr = 40 * MAPTRACK_PER_FRAME;
+        for n in 0..nr {
+            add(&mut track, if n % 2 == 0 { 7 } else { n.into() }, n.into()).unwrap();
+        }
+        let longest = (0..nr).map(|bucket| track.chain(bucket).count()).max();
+        assert!(longest < Some(8), "{longest:?}");
+        // In another order than they came in.
+        for step in [3, 1] {
+            for n in (0..nr).step_by(step) {
+                let _ = track.take(n * 7 % nr, Gfn((n * 7 % nr).into()));
+            }
+        }
+        assert_eq!(track.mapped(), 0);
+        assert!(!track.maps(Mfn(7)));
+    }
+
     #[test]
     fn a_reserved_handle_is_nobodys() {
         let mut track = Maptrack::new(1);
@@ -387,7 +499,8 @@ mod tests {
             let mut track = Maptrack::new(9);
             let mut model = BTreeMap::new();
             for (n, (insert, mfn, which)) in ops.into_iter().enumerate() {
-                let mfn = mfn * 0x1001 + (which as u64 & 0xfff);
+                // Many are of one page, which others of its bucket surround.
+                let mfn = if which % 3 == 0 { mfn } else { mfn * 0x1001 + (which as u64 & 0xfff) };
                 if insert || model.is_empty() {
                     if let Some(handle) = add(&mut track, mfn, n as u64) {
                         prop_assert!(model.insert(handle, mapping(mfn, n as u64)).is_none());
