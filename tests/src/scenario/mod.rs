@@ -120,12 +120,12 @@ impl Stage {
     /// A machine whose dom0 has Debian's Xen tools: two CPUs, and room for guests.
     ///
     /// QEMU before 9.1 deactivates an SPI of a GICv2 only for the CPU on which a guest ends it. One that was taken on
-    /// another CPU then never comes there again, so dom0's vCPUs must stay where their disk's interrupts go.
+    /// another CPU then never comes there again, so under Xen dom0's vCPUs must stay where their disk's interrupts go.
     fn with_tools(&self, gic: Gic) -> Machine {
         Machine {
-            hypervisor_args: match gic {
-                Gic::V2 => "dom0_vcpus_pin".to_owned(),
-                Gic::V3 => String::new(),
+            hypervisor_args: match (self.hypervisor, gic) {
+                (Hypervisor::Xen, Gic::V2) => "dom0_vcpus_pin".to_owned(),
+                _ => String::new(),
             },
             payload: Payload::Tools,
             gic,
