@@ -224,7 +224,7 @@ fn survey(
             |bank: &PaRange| bank.start <= module.range.start && module.range.end <= bank.end;
         if !banks.iter().any(inside) {
             refuse(format_args!(
-                "{}: {:?} is not in RAM",
+                "{}: {} is not in RAM",
                 module.node.path(),
                 module.range
             ));
@@ -244,7 +244,7 @@ fn survey(
             .find(|(_, range)| range.overlaps(&reserved.range))
         {
             refuse(format_args!(
-                "{what} at {} lies in /reserved-memory, {:?}",
+                "{what} at {} lies in /reserved-memory, {}",
                 at.start, reserved.range
             ));
         }
@@ -381,17 +381,17 @@ fn bring_up(mut host: Host, options: Options<'static>) -> ! {
     log::debug!("boot CPU is {}", boot_id.0);
     console::resize_ring(ring_size(sys.options.conring_size));
     let dom0 = dom0::build(sys, &host);
-    let kept = frames.keep_free(heap::RESERVE);
+    frames.keep_free(heap::RESERVE);
     let domus = domu::build(sys, &host, dom0.as_ref());
     for module in merged(host.modules.ranges().collect()) {
         if let Err(error) = frames.free_range(module) {
             log::warn!("boot module at {}: {error}", module.start);
         }
     }
-    if !kept || frames.free_pages() < heap::RESERVE {
+    if !frames.keep_free(heap::RESERVE) || frames.free_pages() < heap::RESERVE {
         refuse(format_args!(
-            "{} KiB of RAM are left, and the hypervisor needs {} KiB to grow: give the domains less \
-             (dom0_mem on the command line, memory in /chosen)",
+            "{} KiB of RAM are left, and the hypervisor needs {} KiB and 2 MiB in one piece to grow: give the domains \
+             less (dom0_mem on the command line, memory in /chosen)",
             frames.free_pages() << 2,
             heap::RESERVE << 2
         ));

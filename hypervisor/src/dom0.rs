@@ -11,7 +11,7 @@ use hv_core::addr::{DomId, Gfn, Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, PaRange};
 use hv_core::boot::cmdline::BootScrub;
 use hv_core::boot::dom0_dt::{self, Dom0Cpu, Dom0Layout};
 use hv_core::boot::dom0_map::{Dom0Map, V2mFrame};
-use hv_core::boot::dom0_mem::{self, BankAllocator, Payload, Placement};
+use hv_core::boot::dom0_mem::{self, BankAllocator, LOW, Payload, Placement};
 use hv_core::boot::dom0_nodes::Fates;
 use hv_core::boot::host_dt::{GicVersion, HostDt};
 use hv_core::boot::image::Kernel;
@@ -98,6 +98,9 @@ fn memory(sys: &'static System) -> Vec<PaRange> {
         dirty: sys.options.bootscrub != BootScrub::On,
     };
     let banks = or_refuse!(dom0_mem::choose_banks(&mut source, size));
+    if banks.first().is_some_and(|bank| bank.start >= LOW) {
+        log::warn!("dom0 has no memory below 4 GiB, as a device with 32 bits of address needs it");
+    }
     for bank in &banks {
         let (mfn, nr) = (bank.start.frame(), bank.size() >> PAGE_SHIFT);
         if let Err(error) = sys.frames.assign(mfn, nr, DOM0) {

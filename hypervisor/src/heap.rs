@@ -5,7 +5,7 @@
 use buddy_system_allocator::Heap;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
-use hv_core::addr::{PAGE_SHIFT, PAGE_SIZE, PaRange};
+use hv_core::addr::{Mfn, PAGE_SHIFT, PAGE_SIZE};
 use hv_core::frame::Limits;
 use hv_core::sync::{Lock, rank};
 
@@ -34,13 +34,18 @@ unsafe impl GlobalAlloc for LockedHeap {
         if let Ok(block) = self.0.lock().alloc(layout) {
             return block.as_ptr();
         }
-        if !grow_for(layout) {
-            return ptr::null_mut();
-        }
-        self.0
-            .lock()
-            .alloc(layout)
-            .map_or(ptr::null_mut(), NonNull::as_ptr)
+        grow_for(layout);
+        let mut heap = self.0.lock();
+        // Looked at and added to under one lock, so that nobody finds neither the block nor its memory.
+        let block = heap.alloc(layout).or_else(|error| {
+            let spare = crate::machine::frames().and_then(|frames| frames.take_spare());
+            let (mfn, order) = spare.ok_or(error)?;
+            let start = mfn.base().0 as usize;
+            // SAFETY: it is mapped, and given to the heap for good.
+            unsafe { heap.add_to_heap(start, start + ((PAGE_SIZE as usize) << order)) };
+            heap.alloc(layout)
+        });
+        block.map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
@@ -58,36 +63,30 @@ pub(crate) fn init() {
     unsafe { HEAP.0.lock().add_to_heap(start, start + BOOT_HEAP) };
 }
 
-/// Takes memory from the frame allocator for a block of `layout`. False before there is one, or
-/// when RAM is short.
+/// Takes memory from the frame allocator for a block of `layout`, if there is one and RAM is not short.
 #[cold]
-fn grow_for(layout: Layout) -> bool {
+fn grow_for(layout: Layout) {
     let Some(frames) = crate::machine::frames() else {
-        return false;
+        return;
     };
     let needed = layout
         .size()
         .max(layout.align())
         .max(PAGE_SIZE as usize)
         .next_power_of_two();
-    let order = |bytes: usize| (bytes >> PAGE_SHIFT).trailing_zeros();
-    let chunk = order(needed.max(CHUNK));
-    let block = match frames.alloc(chunk, Limits::default()) {
-        Ok(mfn) => Some((mfn, chunk)),
-        Err(_) => frames.alloc_for_heap(order(needed)),
-    };
-    let range = block.and_then(|(mfn, order)| PaRange::new(mfn.base(), PAGE_SIZE << order));
-    range.inspect(|&range| grow(range)).is_some()
+    for bytes in [needed.max(CHUNK), needed] {
+        let order = (bytes >> PAGE_SHIFT).trailing_zeros();
+        if let Ok(mfn) = frames.alloc(order, Limits::default()) {
+            return grow(mfn, bytes);
+        }
+    }
 }
 
 /// Adds memory that is mapped and used for nothing else, ever.
-fn grow(range: PaRange) {
+fn grow(mfn: Mfn, bytes: usize) {
+    let start = mfn.base().0 as usize;
     // SAFETY: the caller gives the memory away for good.
-    unsafe {
-        HEAP.0
-            .lock()
-            .add_to_heap(range.start.0 as usize, range.end.0 as usize)
-    };
+    unsafe { HEAP.0.lock().add_to_heap(start, start + bytes) };
 }
 
 /// Bytes: asked for by users, and in the heap.

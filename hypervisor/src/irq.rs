@@ -61,7 +61,7 @@ fn dispatch(ack: &Ack, loaded: Option<(&Domain, u32)>, handled: &mut Handled) {
             handled.maintenance = true;
         }
         n if n == irqs.virt_timer => {
-            // Stays active: the guest deactivates it through its list register.
+            // Stays active until the guest ends it.
             if let Some((domain, vcpu)) = loaded {
                 percpu::this().vtimer_active.set(true);
                 domain.vgic.hw_fired(PPI_VIRT_TIMER, Some(vcpu), domain);

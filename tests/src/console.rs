@@ -165,24 +165,43 @@ impl Console {
     /// # Errors
     /// When it does not within `deadline`, or ends with an error.
     pub fn wait_for_end(&mut self, deadline: Duration) -> Result<()> {
+        match self.end_within(deadline)? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(self.failure(&format!("QEMU ended with {status}"))),
+            None => {
+                let seconds = scaled(deadline).as_secs();
+                let failure = self.failure(&format!("QEMU still runs after {seconds} s"));
+                self.ask_where();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Waits as long as QEMU is to go on.
+    ///
+    /// # Errors
+    /// When it ends meanwhile.
+    pub fn goes_on_for(&mut self, span: Duration) -> Result<()> {
+        match self.end_within(span)? {
+            Some(status) => Err(self.failure(&format!("QEMU ended with {status}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn end_within(&mut self, deadline: Duration) -> Result<Option<ExitStatus>> {
         let end = Instant::now() + scaled(deadline);
         while Instant::now() < end {
-            if let Some(status) = self.ended()? {
+            let status = self.qemu.try_wait().context(|| "waiting for QEMU".into())?;
+            if status.is_some() {
                 // What it said last may still be in the pipe.
                 while !self.output.lock().ended && Instant::now() < end {
                     thread::sleep(Duration::from_millis(20));
                 }
-                if status.success() {
-                    return Ok(());
-                }
-                return Err(self.failure(&format!("QEMU ended with {status}")));
+                return Ok(status);
             }
             thread::sleep(Duration::from_millis(20));
         }
-        let seconds = scaled(deadline).as_secs();
-        let failure = self.failure(&format!("QEMU still runs after {seconds} s"));
-        self.ask_where();
-        Err(failure)
+        Ok(None)
     }
 
     /// Has the hypervisor tell the log what it and its guests do.
@@ -193,10 +212,6 @@ impl Console {
             }
             thread::sleep(SETTLE);
         }
-    }
-
-    fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.qemu.try_wait().context(|| "waiting for QEMU".into())
     }
 
     /// Everything the console has shown so far.

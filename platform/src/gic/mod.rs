@@ -8,7 +8,7 @@
 //!
 //! Ownership: all physical interrupts are one group, taken to EL2. An interrupt goes through
 //! [`Gic::acknowledge`], [`Gic::drop_priority`] and, by us or by the guest through a list register
-//! with the HW bit, deactivation.
+//! with the HW bit (if [`Gic::lrs_deactivate`]), deactivation.
 //!
 //! Concurrency: any CPU may call any method at any time. Registers of the calling CPU need no lock,
 //! set/clear registers act on the bits written as one, byte fields are written as bytes; only trigger

@@ -17,7 +17,7 @@ const MIN_FIRST_BANK: u64 = 128 * MIB;
 /// Its other banks have at least this, but for what is left in the end.
 const MIN_BANK: u64 = 4 * MIB;
 /// Below this is memory any device can reach.
-const LOW: Pa = Pa(4 << 30);
+pub const LOW: Pa = Pa(4 << 30);
 /// Where modules go in the first bank, if there is room.
 const MODULES_AT: u64 = 128 * MIB;
 /// Smallest extended region worth giving.

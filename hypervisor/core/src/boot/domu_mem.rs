@@ -22,6 +22,8 @@ const MIN_REGION: u64 = 64 << 20;
 pub enum MemoryError {
     /// This many bytes are missing.
     NoMemory(u64),
+    /// No block is free that is as big as its first one must be, aligned to that: so many bytes.
+    NoBlock(u64),
     /// It is more than a domain has addresses for: so many bytes.
     TooMuch(u64),
     /// Its tables cannot be made.
@@ -36,13 +38,18 @@ impl fmt::Display for MemoryError {
             Self::NoMemory(missing) => {
                 write!(f, "{} KiB of its memory are not free", missing >> 10)
             }
+            Self::NoBlock(size) => write!(
+                f,
+                "{} KiB of memory in one piece, aligned to that, are not free",
+                size >> 10
+            ),
             Self::TooMuch(most) => write!(f, "memory: {} KiB at most are possible", most >> 10),
             Self::Tables(P2mError::NoMemory) => write!(
                 f,
                 "its stage-2 tables need more memory: give it xen,domain-p2m-mem-mb"
             ),
-            Self::Tables(error) => write!(f, "its stage-2 tables: {error:?}"),
-            Self::Frames(error) => write!(f, "its memory: {error:?}"),
+            Self::Tables(error) => write!(f, "its stage-2 tables: {error}"),
+            Self::Frames(error) => write!(f, "its memory: {error}"),
         }
     }
 }
@@ -140,9 +147,8 @@ impl GuestRam {
         let frames = domain.sys.frames;
         let banks = dom0_mem::choose_banks(&mut InPlace(frames), size);
         let banks = banks.map_err(|error| match error {
-            PlaceError::NoMemory(missing) | PlaceError::NoBlock(missing) => {
-                MemoryError::NoMemory(missing)
-            }
+            PlaceError::NoMemory(missing) => MemoryError::NoMemory(missing),
+            PlaceError::NoBlock(size) => MemoryError::NoBlock(size),
             PlaceError::NoRoom => MemoryError::NoMemory(size),
         })?;
         let mut ram = Self {

@@ -9,10 +9,11 @@ use core::sync::atomic::Ordering;
 
 impl Frames {
     /// From now on [`alloc_ram`](Self::alloc_ram) leaves about `pages` free, so that guests that
-    /// take all memory do not starve the hypervisor, and a block of 2 MiB is set aside for its heap.
-    /// False if there is none.
+    /// take all memory do not starve the hypervisor, and a block of 2 MiB is set aside for its heap
+    /// ([`find_spare`](Self::find_spare)). False if there is none yet.
     pub fn keep_free(&self, pages: u64) -> bool {
         self.kept.store(pages, Ordering::Relaxed);
+        self.find_spare();
         self.has_spare()
     }
 
@@ -22,17 +23,20 @@ impl Frames {
     }
 
     /// True if what grows with a guest's calls (its grant table, what it has mapped) may grow, or a
-    /// domain may be made.
+    /// domain may be made. Takes no lock.
     /// The last quarter of what [`keep_free`](Self::keep_free) keeps is for what must not fail,
-    /// the one before for the initial domain's sake alone.
+    /// the one before, and growth with no block set aside for the heap, for the initial domain's
+    /// sake alone.
     pub fn may_grow(&self, dom: DomId) -> bool {
         let kept = self.kept_free();
         let quarter = kept / 4;
-        let spared = match dom {
-            DomId(0) => quarter,
-            _ => quarter.saturating_mul(2),
-        };
-        self.free_pages() >= spared && (kept == 0 || self.has_spare())
+        match dom {
+            DomId(0) => self.free_pages() >= quarter,
+            _ => {
+                let spared = quarter.saturating_mul(2);
+                self.free_pages() >= spared && (kept == 0 || self.has_spare())
+            }
+        }
     }
 
     /// Sets `nr` free pages aside, more than are to be left free: others do not see them any

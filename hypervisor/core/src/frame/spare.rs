@@ -22,23 +22,21 @@ impl Spare {
 }
 
 impl Frames {
-    /// A block for the heap, of at least 2^`order` pages, and log2 of the pages it has: the one set
-    /// aside if there is no other.
-    pub fn alloc_for_heap(&self, order: u32) -> Option<(Mfn, u32)> {
-        if let Ok(mfn) = self.alloc(order, Limits::default()) {
-            return Some((mfn, order));
-        }
-        if order > ORDER {
-            return None;
-        }
+    /// The block set aside, for the heap: its first page, and log2 of its pages. Takes no lock.
+    pub fn take_spare(&self) -> Option<(Mfn, u32)> {
         let mfn = self.spare.0.swap(NONE, Ordering::AcqRel);
         (mfn != NONE).then_some((Mfn(mfn), ORDER))
     }
 
-    /// True if a block is set aside, now or already.
+    /// True if a block is set aside. Takes no lock.
     pub(super) fn has_spare(&self) -> bool {
-        if self.spare.0.load(Ordering::Relaxed) != NONE {
-            return true;
+        self.spare.0.load(Ordering::Relaxed) != NONE
+    }
+
+    /// Sets a block aside if none is and there is one.
+    pub fn find_spare(&self) {
+        if self.kept_free() == 0 || self.has_spare() {
+            return;
         }
         // What was in it stays: the heap's users write before they read.
         let limits = Limits {
@@ -46,14 +44,16 @@ impl Frames {
             ..Limits::default()
         };
         let Ok(mfn) = self.alloc(ORDER, limits) else {
-            return false;
+            return;
         };
         let (none, relaxed) = (NONE, Ordering::Relaxed);
         let kept = self
             .spare
             .0
             .compare_exchange(none, mfn.0, Ordering::AcqRel, relaxed);
-        // If another CPU was faster, there is one too many.
-        kept.is_ok() || self.free(mfn, ORDER).is_ok()
+        if kept.is_err() {
+            // Another CPU was faster. It was just taken: it can be given back.
+            let _ = self.free(mfn, ORDER);
+        }
     }
 }

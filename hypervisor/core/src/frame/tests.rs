@@ -204,11 +204,13 @@ fn memory_in_pieces_leaves_a_block_for_the_heap() {
     assert!(even.iter().all(|mfn| frames.release_allocation(*mfn, D1)));
     assert_eq!(frames.alloc(1, any()), Err(FrameError::NoMemory));
     assert!(frames.may_grow(D1));
-    let (block, order) = frames.alloc_for_heap(3).unwrap();
+    let (block, order) = frames.take_spare().unwrap();
     assert_eq!((block.0 % 512, order), (0, 9));
-    assert_eq!(frames.alloc_for_heap(3), None);
-    assert!(!frames.may_grow(D1) && !frames.may_grow(DomId(0)));
+    assert_eq!(frames.take_spare(), None);
+    frames.find_spare();
+    assert!(!frames.may_grow(D1) && frames.may_grow(DomId(0)));
     assert!(odd.iter().all(|mfn| frames.release_allocation(*mfn, D1)));
+    frames.find_spare();
     assert!(frames.may_grow(D1));
 }
 

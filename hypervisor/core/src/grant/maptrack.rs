@@ -140,6 +140,7 @@ impl Maptrack {
     /// # Errors
     /// `BadHandle`; `General` if it is elsewhere.
     pub(super) fn take(&mut self, handle: u32, gfn: Gfn) -> Result<Mapping, GrantError> {
+        let handle = self.known(handle).ok_or(GrantError::BadHandle)?;
         let mapping = self.get(handle).ok_or(GrantError::BadHandle)?;
         if mapping.gfn != gfn {
             return Err(GrantError::General);

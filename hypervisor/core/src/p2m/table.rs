@@ -136,7 +136,7 @@ impl Table {
         if index >= len {
             return None;
         }
-        // As `nospec`, for less: there are 1, 2, 4, 8 or 16.
+        // As `nospec`, for less: their number is a power of two.
         let root = self.roots.get(index & len.wrapping_sub(1))?;
         Some((root, self.geometry.root_entry_order()))
     }
