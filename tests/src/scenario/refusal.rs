@@ -54,7 +54,7 @@ const REFUSALS: &[Refusal] = &[
             (machine.ram_mib, machine.dom0_mib) = (256, 512);
             Ok(())
         },
-        message: "dom0: 524288 KiB of its memory are not free",
+        message: "dom0: of its 524288 KiB, 131072 KiB in one piece, aligned to that, are not free",
     },
     Refusal {
         name: "refusal/too-little-for-kernel",

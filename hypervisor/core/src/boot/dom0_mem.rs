@@ -32,9 +32,13 @@ const MAX_BANKS: usize = 256;
 pub enum PlaceError {
     /// Not this much memory is free: bytes missing.
     NoMemory(u64),
-    /// No block is free that is as big as the first one must be: bytes of that, a power of two to which
-    /// it is aligned.
-    NoBlock(u64),
+    /// No block is free that is as big as the first one must be.
+    NoBlock {
+        /// Bytes wanted in all.
+        all: u64,
+        /// Bytes of the block, a power of two to which it is aligned.
+        block: u64,
+    },
     /// Kernel, device tree and ramdisk do not fit any bank.
     NoRoom,
 }
@@ -45,11 +49,12 @@ impl fmt::Display for PlaceError {
             Self::NoMemory(missing) => {
                 write!(f, "dom0: {} KiB of its memory are not free", missing >> 10)
             }
-            Self::NoBlock(size) => write!(
+            Self::NoBlock { all, block } => write!(
                 f,
-                "dom0: {} KiB of memory in one piece, aligned to that, are not free: give it less \
+                "dom0: of its {} KiB, {} KiB in one piece, aligned to that, are not free: give it less \
                  (dom0_mem=), or put the boot modules elsewhere",
-                size >> 10
+                all >> 10,
+                block >> 10
             ),
             Self::NoRoom => write!(f, "dom0: kernel and modules do not fit any of its banks"),
         }
@@ -76,7 +81,10 @@ pub fn choose_banks(
         let bank = take(allocator, missing, smallest, Some(LOW))
             .or_else(|| take(allocator, missing, smallest, None));
         let bank = bank.ok_or_else(|| match banks.is_empty() {
-            true => PlaceError::NoBlock(block(missing.min(smallest))),
+            true => PlaceError::NoBlock {
+                all: missing,
+                block: block(missing.min(smallest)),
+            },
             false => PlaceError::NoMemory(missing),
         })?;
         missing -= bank.size();
@@ -286,7 +294,8 @@ mod tests {
         }
         let mut crumbs = Free(alloc::vec![range(0x8000_0000, 0x8400_0000)]);
         let error = choose_banks(&mut crumbs, 512 * MIB).unwrap_err();
-        assert_eq!(error, PlaceError::NoBlock(128 * MIB));
+        let (all, block) = (512 * MIB, 128 * MIB);
+        assert_eq!(error, PlaceError::NoBlock { all, block });
         assert!(choose_banks(&mut crumbs, 64 * MIB).is_ok());
     }
 

@@ -148,7 +148,7 @@ impl GuestRam {
         let banks = dom0_mem::choose_banks(&mut InPlace(frames), size);
         let banks = banks.map_err(|error| match error {
             PlaceError::NoMemory(missing) => MemoryError::NoMemory(missing),
-            PlaceError::NoBlock(size) => MemoryError::NoBlock(size),
+            PlaceError::NoBlock { block, .. } => MemoryError::NoBlock(block),
             PlaceError::NoRoom => MemoryError::NoMemory(size),
         })?;
         let mut ram = Self {
