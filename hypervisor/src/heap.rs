@@ -34,15 +34,18 @@ unsafe impl GlobalAlloc for LockedHeap {
         if let Ok(block) = self.0.lock().alloc(layout) {
             return block.as_ptr();
         }
-        grow_for(layout);
+        let bytes = (layout.size().max(layout.align()))
+            .max(PAGE_SIZE as usize)
+            .next_power_of_two();
+        grow_for(bytes);
         let mut heap = self.0.lock();
         // Looked at and added to under one lock, so that nobody finds neither the block nor its memory.
         let block = heap.alloc(layout).or_else(|error| {
-            let spare = crate::machine::frames().and_then(|frames| frames.take_spare());
-            let (mfn, order) = spare.ok_or(error)?;
+            let spare = crate::machine::frames().and_then(|frames| frames.take_spare(order(bytes)));
+            let (mfn, spare_order) = spare.ok_or(error)?;
             let start = mfn.base().0 as usize;
             // SAFETY: it is mapped, and given to the heap for good.
-            unsafe { heap.add_to_heap(start, start + ((PAGE_SIZE as usize) << order)) };
+            unsafe { heap.add_to_heap(start, start + ((PAGE_SIZE as usize) << spare_order)) };
             heap.alloc(layout)
         });
         block.map_or(ptr::null_mut(), NonNull::as_ptr)
@@ -63,23 +66,22 @@ pub(crate) fn init() {
     unsafe { HEAP.0.lock().add_to_heap(start, start + BOOT_HEAP) };
 }
 
-/// Takes memory from the frame allocator for a block of `layout`, if there is one and RAM is not short.
+/// Takes memory from the frame allocator for a block of `needed` bytes, if there is one and RAM is not short.
 #[cold]
-fn grow_for(layout: Layout) {
+fn grow_for(needed: usize) {
     let Some(frames) = crate::machine::frames() else {
         return;
     };
-    let needed = layout
-        .size()
-        .max(layout.align())
-        .max(PAGE_SIZE as usize)
-        .next_power_of_two();
     for bytes in [needed.max(CHUNK), needed] {
-        let order = (bytes >> PAGE_SHIFT).trailing_zeros();
-        if let Ok(mfn) = frames.alloc(order, Limits::default()) {
+        if let Ok(mfn) = frames.alloc(order(bytes), Limits::default()) {
             return grow(mfn, bytes);
         }
     }
+}
+
+/// log2 of the pages in a block of `bytes`, a power of two.
+fn order(bytes: usize) -> u32 {
+    (bytes >> PAGE_SHIFT).trailing_zeros()
 }
 
 /// Adds memory that is mapped and used for nothing else, ever.

@@ -286,7 +286,7 @@ fn due_again(timer: Timer) -> Outcome {
         timer.set_control(0);
         gic::end(taken);
         ensure!(
-            span < microseconds(2 * LATE),
+            span < microseconds(LATE),
             "it fires {TIMES} times in {span} ticks"
         );
         Ok(())

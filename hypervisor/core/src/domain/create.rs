@@ -129,7 +129,6 @@ pub fn domu(sys: &'static System, id: DomId, config: &CreateConfig) -> Result<Ar
         return Err(Errno::Inval);
     }
     // Much of what is made here is allocated without a way to fail.
-    sys.frames.find_spare();
     if !sys.frames.may_grow(id) {
         return Err(Errno::NoMem);
     }

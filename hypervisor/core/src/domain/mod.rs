@@ -483,7 +483,7 @@ impl EventDomain for Domain {
     }
 
     fn may_grow(&self) -> bool {
-        self.sys.frames.may_grow(self.id)
+        self.sys.frames.has_room_to_grow(self.id)
     }
 
     fn xen_event(&self, port: u32) {

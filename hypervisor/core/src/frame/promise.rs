@@ -9,8 +9,8 @@ use core::sync::atomic::Ordering;
 
 impl Frames {
     /// From now on [`alloc_ram`](Self::alloc_ram) leaves about `pages` free, so that guests that
-    /// take all memory do not starve the hypervisor, and a block of 2 MiB is set aside for its heap
-    /// ([`find_spare`](Self::find_spare)). False if there is none yet.
+    /// take all memory do not starve the hypervisor, and a block of 2 MiB is set aside for its heap.
+    /// False if there is none yet.
     pub fn keep_free(&self, pages: u64) -> bool {
         self.kept.store(pages, Ordering::Relaxed);
         self.find_spare();
@@ -23,11 +23,17 @@ impl Frames {
     }
 
     /// True if what grows with a guest's calls (its grant table, what it has mapped) may grow, or a
-    /// domain may be made. Takes no lock.
+    /// domain may be made. Sets a block aside for the heap if the last one was used.
+    pub fn may_grow(&self, dom: DomId) -> bool {
+        self.find_spare();
+        self.has_room_to_grow(dom)
+    }
+
+    /// The same for a caller with locks held: as things are, and takes none.
     /// The last quarter of what [`keep_free`](Self::keep_free) keeps is for what must not fail,
     /// the one before, and growth with no block set aside for the heap, for the initial domain's
     /// sake alone.
-    pub fn may_grow(&self, dom: DomId) -> bool {
+    pub fn has_room_to_grow(&self, dom: DomId) -> bool {
         let kept = self.kept_free();
         let quarter = kept / 4;
         match dom {

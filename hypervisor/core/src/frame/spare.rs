@@ -22,8 +22,12 @@ impl Spare {
 }
 
 impl Frames {
-    /// The block set aside, for the heap: its first page, and log2 of its pages. Takes no lock.
-    pub fn take_spare(&self) -> Option<(Mfn, u32)> {
+    /// The block set aside, for the heap: its first page, and log2 of its pages. It stays if it has
+    /// fewer than 2^`order` pages, as it would be of no use. Takes no lock.
+    pub fn take_spare(&self, order: u32) -> Option<(Mfn, u32)> {
+        if order > ORDER {
+            return None;
+        }
         let mfn = self.spare.0.swap(NONE, Ordering::AcqRel);
         (mfn != NONE).then_some((Mfn(mfn), ORDER))
     }
@@ -34,7 +38,7 @@ impl Frames {
     }
 
     /// Sets a block aside if none is and there is one.
-    pub fn find_spare(&self) {
+    pub(super) fn find_spare(&self) {
         if self.kept_free() == 0 || self.has_spare() {
             return;
         }

@@ -204,14 +204,14 @@ fn memory_in_pieces_leaves_a_block_for_the_heap() {
     assert!(even.iter().all(|mfn| frames.release_allocation(*mfn, D1)));
     assert_eq!(frames.alloc(1, any()), Err(FrameError::NoMemory));
     assert!(frames.may_grow(D1));
-    let (block, order) = frames.take_spare().unwrap();
+    assert_eq!(frames.take_spare(10), None);
+    let (block, order) = frames.take_spare(9).unwrap();
     assert_eq!((block.0 % 512, order), (0, 9));
-    assert_eq!(frames.take_spare(), None);
-    frames.find_spare();
+    assert_eq!(frames.take_spare(0), None);
     assert!(!frames.may_grow(D1) && frames.may_grow(DomId(0)));
     assert!(odd.iter().all(|mfn| frames.release_allocation(*mfn, D1)));
-    frames.find_spare();
-    assert!(frames.may_grow(D1));
+    assert!(!frames.has_room_to_grow(D1));
+    assert!(frames.may_grow(D1) && frames.has_room_to_grow(D1));
 }
 
 #[test]

@@ -148,11 +148,7 @@ struct Reserved<'a> {
 
 impl<'a> Reserved<'a> {
     fn new(mapper: &'a Domain) -> Result<Self, GrantError> {
-        let frames = mapper.sys.frames;
-        let may_grow = || {
-            frames.find_spare();
-            frames.may_grow(mapper.id)
-        };
+        let may_grow = || mapper.sys.frames.may_grow(mapper.id);
         let handle = mapper.grants.maptrack.lock().reserve(may_grow);
         let handle = handle.ok_or(GrantError::NoSpace)?;
         Ok(Self { mapper, handle })

@@ -74,7 +74,6 @@ impl GrantTable {
         }
         let mut table = self.table.lock();
         while table.frames.len() <= index as usize {
-            self.sys.frames.find_spare();
             if !self.sys.frames.may_grow(self.owner) {
                 return Err(Errno::NoMem);
             }
