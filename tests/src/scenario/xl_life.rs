@@ -30,6 +30,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         cycles(Gic::V3, Short, 5),
         cycles(Gic::V2, Full, 5),
         cycles(Gic::V3, Full, 200),
+        cycles(Gic::V2, Full, 200),
     ]
 }
 
